@@ -1,0 +1,83 @@
+//! An async WebSocket library on Tokio: strict, bounded by default, and small.
+//!
+//! Three programs to begin with. A client:
+//!
+//! ```no_run
+//! # #[tokio::main]
+//! # async fn main() -> wireline::Result<()> {
+//! let mut ws = wireline::connect("wss://example.com/feed").await?;
+//! ws.send("hello").await?;
+//! while let Some(message) = ws.next().await { println!("{}", message?); }
+//! let ending = ws.ending();                       // how it ended: a value, not an error
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A server, one async block per connection, which may use `?` on any error:
+//!
+//! ```no_run
+//! # #[tokio::main]
+//! # async fn main() -> wireline::Result<()> {
+//! wireline::Server::bind("127.0.0.1:9001").await?
+//!     .serve(|mut ws, _request| async move {
+//!         while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+//!         Ok(())
+//!     }).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And a WebSocket over any stream of bytes, a Unix socket for instance:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let listener = tokio::net::UnixListener::bind("/run/echo.sock")?;
+//! let (stream, _) = listener.accept().await?;
+//! let mut ws = wireline::accept(stream).await?;
+//! while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to find what
+//!
+//! In the order in which a byte meets it: [`server`] and [`client`] obtain a stream; [`proto::handshake`] opens the
+//! connection; [`WebSocket`] reads and writes; [`proto`] is what the RFCs say, without any I/O. [`Config`] holds every
+//! limit and deadline with its default; all of them are on. [`Error`] is grouped by who is to blame, and a normal close is
+//! no error but an [`Ending`].
+//!
+//! # Cancel safety
+//!
+//! An async method is _cancel-safe_ if dropping its future before it is ready loses nothing, repeats nothing and tears
+//! nothing apart. Every method of [`WebSocket`] is.
+//!
+//! # Features
+//!
+//! - `tls` (default): `wss` by rustls with its own default provider and Mozilla's root certificates.
+//! - `tls-no-provider`: the same without a cryptography provider, for programs that bring theirs.
+//! - `native-roots`: the operating system's root certificates beside Mozilla's.
+
+pub mod server;
+
+pub mod client;
+
+mod tls;
+mod transport;
+
+pub mod proto;
+
+mod websocket;
+
+mod config;
+mod error;
+
+pub use client::{Client, connect};
+pub use config::Config;
+pub use error::{Error, Result};
+pub use proto::{
+    CloseCode, CloseFrame, Limits, Message, Role, Timings, Utf8Bytes,
+    connection::{Cause, CloseRecord, Ending, Event, Initiator},
+};
+pub use server::{Server, accept};
+pub use transport::{Security, Transport};
+pub use websocket::WebSocket;

@@ -1,0 +1,155 @@
+use crate::proto::{Header, Mask, Opcode, Role, Rsv, Violation};
+
+/// What is known before a header is read and decides whether it is legal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderRules {
+    /// Who reads: a server's peer masks, a client's does not.
+    pub(crate) role: Role,
+    /// The reserved bits that a negotiated extension allows on the first frame of a message.
+    pub(crate) extension: Rsv,
+    /// Which data frames may come now.
+    pub(crate) sequence: Sequence,
+}
+
+/// Where in a message the reader stands (RFC 6455 section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sequence {
+    /// Not followed: single frames are all the caller wants.
+    Any,
+    /// Between messages.
+    First,
+    /// Inside a message.
+    Continuation,
+}
+
+/// Reads a header from the beginning of `input`; `None` until it is complete.
+///
+/// Each rule is judged as soon as its byte is there, in the order of the bytes: a reserved opcode fails on one byte of input,
+/// an oversized control frame on two, a length on its last byte, before the masking-key is waited for.
+pub(crate) fn decode_header(input: &[u8], rules: HeaderRules) -> Result<Option<(Header, usize)>, Violation> {
+    let Some((&first, rest)) = input.split_first() else { return Ok(None) };
+    let fin = first & 0x80 != 0;
+    let rsv = Rsv::of(first);
+    let opcode = first_byte(first, fin, rsv, rules)?;
+
+    let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
+    let masked = second & 0x80 != 0;
+    match rules.role {
+        // RFC 6455 §5.1: a server MUST close on an unmasked frame, a client on a masked one.
+        Role::Server if !masked => return Err(Violation::Unmasked),
+        Role::Client if masked => return Err(Violation::Masked),
+        Role::Server | Role::Client => {}
+    }
+    let short = second & 0x7f;
+    // RFC 6455 §5.5: control frames have at most 125 bytes of payload.
+    if opcode.is_control() && short > 125 {
+        return Err(Violation::ControlTooLong);
+    }
+
+    let Some((payload_len, rest)) = length(short, rest)? else { return Ok(None) };
+    let (mask, rest) = if masked {
+        let Some((key, rest)) = rest.split_first_chunk::<4>() else { return Ok(None) };
+        (Some(Mask::new(*key)), rest)
+    } else {
+        (None, rest)
+    };
+    Ok(Some((Header { fin, rsv, opcode, mask, payload_len }, input.len() - rest.len())))
+}
+
+fn first_byte(first: u8, fin: bool, rsv: Rsv, rules: HeaderRules) -> Result<Opcode, Violation> {
+    let opcode = Opcode::from_bits(first & 0x0f);
+    let allowed = match opcode {
+        Some(Opcode::Text | Opcode::Binary) => rules.extension,
+        _ => Rsv::NONE,
+    };
+    // RFC 6455 §5.2: reserved bits MUST be 0 unless an extension gave them a meaning.
+    if !rsv.within(allowed) {
+        return Err(Violation::ReservedBit);
+    }
+    // RFC 6455 §5.2: an unknown opcode fails the connection.
+    let Some(opcode) = opcode else { return Err(Violation::ReservedOpcode(first & 0x0f)) };
+    match (opcode, rules.sequence) {
+        // RFC 6455 §5.5: control frames MUST NOT be fragmented.
+        (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => Err(Violation::FragmentedControl),
+        // RFC 6455 §5.4: a continuation has a message, and nothing else comes inside one.
+        (Opcode::Continuation, Sequence::First) => Err(Violation::UnexpectedContinuation),
+        (Opcode::Text | Opcode::Binary, Sequence::Continuation) => Err(Violation::ExpectedContinuation),
+        _ => Ok(opcode),
+    }
+}
+
+/// RFC 6455 §5.2: the length in the fewest bytes that hold it, and never more than 63 bits.
+fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
+    match short {
+        126 => {
+            let Some((bytes, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };
+            match u16::from_be_bytes(*bytes) {
+                0..=125 => Err(Violation::LengthNotMinimal),
+                len => Ok(Some((u64::from(len), rest))),
+            }
+        }
+        127 => {
+            let Some((bytes, rest)) = rest.split_first_chunk::<8>() else { return Ok(None) };
+            match u64::from_be_bytes(*bytes) {
+                0..=0xffff => Err(Violation::LengthNotMinimal),
+                0x8000_0000_0000_0000.. => Err(Violation::LengthOutOfRange),
+                len => Ok(Some((len, rest))),
+            }
+        }
+        len => Ok(Some((u64::from(len), rest))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ANY: HeaderRules = HeaderRules { role: Role::Client, extension: Rsv::NONE, sequence: Sequence::Any };
+
+    #[test]
+    fn each_rule_is_judged_on_its_own_byte() {
+        let server = HeaderRules { role: Role::Server, ..ANY };
+        let first = HeaderRules { sequence: Sequence::First, ..ANY };
+        let inside = HeaderRules { sequence: Sequence::Continuation, ..ANY };
+        let rows: [(&[u8], HeaderRules, Violation); 12] = [
+            (&[0x83], ANY, Violation::ReservedOpcode(3)),
+            (&[0x8f], ANY, Violation::ReservedOpcode(15)),
+            (&[0xc1], ANY, Violation::ReservedBit),
+            (&[0x09], ANY, Violation::FragmentedControl),
+            (&[0x80], first, Violation::UnexpectedContinuation),
+            (&[0x81], inside, Violation::ExpectedContinuation),
+            (&[0x81, 0x01], server, Violation::Unmasked),
+            (&[0x81, 0x81], ANY, Violation::Masked),
+            (&[0x89, 0x7e], ANY, Violation::ControlTooLong),
+            (&[0x82, 0x7e, 0x00, 0x7d], ANY, Violation::LengthNotMinimal),
+            (&[0x82, 0x7f, 0, 0, 0, 0, 0, 0, 0xff, 0xff], ANY, Violation::LengthNotMinimal),
+            (&[0x82, 0x7f, 0x80, 0, 0, 0, 0, 0, 0, 0], ANY, Violation::LengthOutOfRange),
+        ];
+        for (input, rules, violation) in rows {
+            assert_eq!(decode_header(input, rules), Err(violation), "{input:x?}");
+            let before = &input[..input.len() - 1];
+            assert_eq!(decode_header(before, rules), Ok(None), "{before:x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headers_survive_encoding_and_need_every_byte(
+            fin: bool, opcode in prop::sample::select(vec![Opcode::Continuation, Opcode::Text, Opcode::Binary]),
+            key: Option<[u8; 4]>, bits in 0u32..63, low: u64,
+        ) {
+            let payload_len = (1u64 << bits) | (low & ((1 << bits) - 1));
+            let header = Header { fin, rsv: Rsv::NONE, opcode, mask: key.map(Mask::new), payload_len };
+            let role = if key.is_some() { Role::Server } else { Role::Client };
+            let mut bytes = Vec::new();
+            header.encode(&mut bytes);
+            let rules = HeaderRules { role, ..ANY };
+            prop_assert_eq!(decode_header(&bytes, rules), Ok(Some((header, bytes.len()))));
+            for cut in 0..bytes.len() {
+                prop_assert_eq!(decode_header(&bytes[..cut], rules), Ok(None));
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The rules of an open connection, from the first frame to the last.
+//!
+//! A [`Connection`] does no I/O. Its methods come in four families:
+//!
+//! - **bytes in**: [`Connection::receive`] (and [`Connection::spare`] with [`Connection::filled`], which skip a copy for
+//!   large payloads); call again until it says [`Step::NeedMore`];
+//! - **the application's wishes**: [`Connection::send`], [`Connection::ping`], [`Connection::close`];
+//! - **bytes out**: data and Close frames are encoded into the caller's [`Output`](crate::proto::codec::encoder::Output) at once; Ping and Pong wait in their
+//!   slots until the caller reaches a frame boundary and calls [`Connection::urgent`];
+//! - **the clock**: [`Connection::deadline`] says when [`Connection::handle_timeout`] wants to be called; calling it early
+//!   does no harm.
+
+mod closing;
+mod receive;
+mod send;
+mod state;
+mod timers;
+
+use bytes::Bytes;
+
+use crate::proto::{CloseFrame, Message, Role};
+
+pub use closing::{Cause, CloseRecord, Ending, Initiator};
+pub(crate) use receive::Step;
+#[cfg(test)]
+pub(crate) use receive::VIEW_FROM;
+pub(crate) use timers::Due;
+
+use closing::Closing;
+use receive::Receiver;
+use send::Urgent;
+use state::{State, Transition};
+use timers::Timers;
+
+/// Something that arrived, control frames included.
+///
+/// Pings have been answered and the closing handshake goes on by itself; these are for watching.
+///
+/// ```no_run
+/// # async fn example(mut ws: wireline::WebSocket<tokio::net::TcpStream>) -> wireline::Result<()> {
+/// use wireline::Event;
+/// while let Some(event) = ws.next_event().await {
+///     match event? {
+///         Event::Message(message) => println!("{message}"),
+///         Event::Ping(_) | Event::Pong(_) => println!("alive"),
+///         Event::Close(frame) => println!("closed: {frame:?}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "RFC 6455 knows three control frames")]
+pub enum Event {
+    /// A whole message.
+    Message(Message),
+    /// A Ping; its Pong is on the way.
+    Ping(Bytes),
+    /// A Pong, asked for or not.
+    Pong(Bytes),
+    /// The peer's Close frame; `None` when it had no payload. It is the last event.
+    Close(Option<CloseFrame>),
+}
+
+/// One end of an open connection. See the module's documentation for how to drive it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    role: Role,
+    state: State,
+    receiver: Receiver,
+    urgent: Urgent,
+    timers: Timers,
+    closing: Option<Box<Closing>>,
+}
+
+impl Connection {
+    pub(crate) fn new(role: Role, now: std::time::Instant) -> Self {
+        Self {
+            role,
+            state: State::Open,
+            receiver: Receiver::new(role),
+            urgent: Urgent::default(),
+            timers: Timers::new(now),
+            closing: None,
+        }
+    }
+
+    pub(crate) const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// How the connection ended, once it has.
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.closing.as_ref().and_then(|closing| closing.ending())
+    }
+}

@@ -1,0 +1,280 @@
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::proto::{
+    CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Role, Rsv, Utf8Bytes, Violation,
+    codec::decoder::{HeaderRules, Sequence, decode_header},
+    connection::{Connection, Event, Transition},
+    message::assembler::{Assembler, Spare},
+};
+
+/// What one step of reading came to.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// `input` is empty or holds the beginning of a header.
+    NeedMore,
+    /// A frame was taken that gives the application nothing yet.
+    Progress,
+    /// Something for the application.
+    Event(Event),
+}
+
+/// A payload of this length is handed out as a view of the read buffer, a shorter one is copied out: a quarter of the
+/// buffer, so that a message that is kept pins at most four times its length.
+pub(crate) const VIEW_FROM: usize = 16 * 1024;
+
+/// From this many missing bytes on, a payload is read into its message's own buffer instead of being copied there.
+const DIRECT_FROM: u64 = 16 * 1024;
+
+/// Turns bytes into events, one frame at a time.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    role: Role,
+    /// The frame whose payload is arriving in pieces.
+    arriving: Option<Arriving>,
+    /// The message that is not finished.
+    message: Option<Box<Assembler>>,
+    /// The payload of a control frame that arrives in pieces, possibly inside a message.
+    control: Option<Box<Assembler>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arriving {
+    fin: bool,
+    opcode: Opcode,
+    mask: Option<Mask>,
+    received: u64,
+    missing: u64,
+}
+
+impl Receiver {
+    pub(super) const fn new(role: Role) -> Self {
+        Self { role, arriving: None, message: None, control: None }
+    }
+
+    fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
+        match self.arriving {
+            Some(arriving) => self.continue_payload(arriving, input),
+            None => self.begin_frame(input, limits),
+        }
+    }
+
+    fn begin_frame(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
+        let sequence = if self.message.is_some() { Sequence::Continuation } else { Sequence::First };
+        let rules = HeaderRules { role: self.role, extension: Rsv::NONE, sequence };
+        let Some((header, header_len)) = decode_header(input, rules)? else { return Ok(Step::NeedMore) };
+        self.judge(&header, limits)?;
+        // The whole frame is here: header and payload in one step.
+        if let Some(whole) = whole_frame(&header, header_len, input.len()) {
+            return match header.opcode {
+                Opcode::Text | Opcode::Binary if header.fin => message(&header, header_len, whole, input),
+                _ => self.small_frame(&header, header_len, whole, input),
+            };
+        }
+        input.advance(header_len);
+        let arriving = Arriving {
+            fin: header.fin,
+            opcode: header.opcode,
+            mask: header.mask,
+            received: 0,
+            missing: header.payload_len,
+        };
+        self.begin_message(header.opcode);
+        self.arriving = Some(arriving);
+        self.continue_payload(arriving, input)
+    }
+
+    /// Every limit, on the header alone, before its payload is waited for.
+    fn judge(&self, header: &Header, limits: &Limits) -> Result<(), Excess> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        if let Some(limit) = limits.max_frame.filter(|limit| header.payload_len > *limit) {
+            return Err(Excess::Frame { announced: header.payload_len, limit });
+        }
+        let (so_far, continuations) = match &self.message {
+            Some(message) => (message.len() as u64, message.continuations() + 1),
+            None => (0, 0),
+        };
+        // Subtracting cannot wrap where adding could.
+        if let Some(limit) = limits.max_message.filter(|limit| header.payload_len > limit.saturating_sub(so_far)) {
+            return Err(Excess::Message { limit });
+        }
+        let limit = limits.fragments();
+        if continuations > limit { Err(Excess::Fragments { limit }) } else { Ok(()) }
+    }
+
+    fn begin_message(&mut self, opcode: Opcode) {
+        match opcode {
+            Opcode::Text => self.message = Some(Box::new(Assembler::text())),
+            Opcode::Binary => self.message = Some(Box::new(Assembler::binary())),
+            Opcode::Continuation => {
+                if let Some(message) = &mut self.message {
+                    message.continued();
+                }
+            }
+            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control = None,
+        }
+    }
+
+    /// A frame that is here as a whole and is no message by itself.
+    fn small_frame(
+        &mut self,
+        header: &Header,
+        header_len: usize,
+        end: usize,
+        input: &mut BytesMut,
+    ) -> Result<Step, Fault> {
+        self.begin_message(header.opcode);
+        let payload = input.get_mut(header_len..end).unwrap_or_default();
+        if let Some(mask) = header.mask {
+            mask.apply(payload, 0);
+        }
+        let step = if header.opcode.is_control() {
+            control(header.opcode, payload)
+        } else {
+            self.push(payload).and_then(|()| self.end_frame(header.fin))
+        };
+        input.advance(end);
+        step
+    }
+
+    fn continue_payload(&mut self, arriving: Arriving, input: &mut BytesMut) -> Result<Step, Fault> {
+        let here = usize::try_from(arriving.missing).unwrap_or(usize::MAX).min(input.len());
+        if here == 0 && arriving.missing > 0 {
+            return Ok(Step::NeedMore);
+        }
+        let piece = input.get_mut(..here).unwrap_or_default();
+        if let Some(mask) = arriving.mask {
+            mask.apply(piece, arriving.received);
+        }
+        if arriving.opcode.is_control() {
+            self.control.get_or_insert_with(|| Box::new(Assembler::binary())).push(piece)?;
+        } else {
+            self.push(piece)?;
+        }
+        input.advance(here);
+        self.arrived(arriving, here as u64)
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), Fault> {
+        match &mut self.message {
+            Some(message) => Ok(message.push(piece)?),
+            None => Err(Violation::UnexpectedContinuation.into()),
+        }
+    }
+
+    fn arrived(&mut self, arriving: Arriving, here: u64) -> Result<Step, Fault> {
+        let missing = arriving.missing - here;
+        if missing > 0 {
+            self.arriving = Some(Arriving { received: arriving.received + here, missing, ..arriving });
+            return Ok(Step::NeedMore);
+        }
+        self.arriving = None;
+        if arriving.opcode.is_control() {
+            let payload = self.control.take().map(|payload| payload.finish()).transpose()?;
+            return control(arriving.opcode, payload.as_ref().map(Message::as_bytes).unwrap_or_default());
+        }
+        self.end_frame(arriving.fin)
+    }
+
+    fn end_frame(&mut self, fin: bool) -> Result<Step, Fault> {
+        match self.message.take() {
+            Some(message) if fin => Ok(Step::Event(Event::Message(message.finish()?))),
+            message => {
+                self.message = message;
+                Ok(Step::Progress)
+            }
+        }
+    }
+
+    fn spare(&mut self) -> Option<Spare<'_>> {
+        let arriving = self.arriving.filter(|arriving| arriving.missing >= DIRECT_FROM)?;
+        let at_most = usize::try_from(arriving.missing).unwrap_or(usize::MAX);
+        Some(self.message.as_mut()?.spare(at_most))
+    }
+
+    fn filled(&mut self, read: usize) -> Result<Step, Fault> {
+        let Some((arriving, message)) = self.arriving.zip(self.message.as_mut()) else { return Ok(Step::NeedMore) };
+        message.filled(read, arriving.mask, arriving.received)?;
+        self.arrived(arriving, read as u64)
+    }
+}
+
+/// Where the frame ends in the input, if all of it is there.
+fn whole_frame(header: &Header, header_len: usize, available: usize) -> Option<usize> {
+    // The one place that narrows a length: only after it is known to fit.
+    let len = usize::try_from(header.payload_len).ok()?;
+    header_len.checked_add(len).filter(|end| *end <= available)
+}
+
+/// A message in a single frame that is here as a whole.
+fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step, Fault> {
+    let payload = input.get_mut(header_len..end).unwrap_or_default();
+    if let Some(mask) = header.mask {
+        mask.apply(payload, 0);
+    }
+    let message = if payload.len() < VIEW_FROM {
+        let message = match header.opcode {
+            Opcode::Text => Utf8Bytes::copy_from(payload).map(Message::Text),
+            _ => Ok(Message::Binary(Bytes::copy_from_slice(payload))),
+        };
+        input.advance(end);
+        message
+    } else {
+        let mut frame = input.split_to(end);
+        frame.advance(header_len);
+        let payload = frame.freeze();
+        match header.opcode {
+            Opcode::Text => Utf8Bytes::try_from(payload).map(Message::Text),
+            _ => Ok(Message::Binary(payload)),
+        }
+    };
+    Ok(Step::Event(Event::Message(message.map_err(|_| Violation::InvalidUtf8)?)))
+}
+
+fn control(opcode: Opcode, payload: &[u8]) -> Result<Step, Fault> {
+    Ok(Step::Event(match opcode {
+        Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
+        Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
+        _ => Event::Pong(Bytes::copy_from_slice(payload)),
+    }))
+}
+
+impl Connection {
+    /// Takes at most one frame, or what is there of it, from `input`. After a fault, call [`Connection::fail`] and never
+    /// this again.
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
+        // RFC 6455 §7.1.7: after a failure, and after both Close frames, nothing is read as frames any more.
+        if self.state.after(Transition::ReceiveFrame).is_none() {
+            input.clear();
+            return Ok(Step::NeedMore);
+        }
+        let step = self.receiver.step(input, limits)?;
+        self.observe(&step);
+        Ok(step)
+    }
+
+    /// The room that a large payload's next bytes may be read into, instead of passing through `input`; only when `input`
+    /// is empty.
+    pub(crate) fn spare(&mut self) -> Option<Spare<'_>> {
+        self.receiver.spare()
+    }
+
+    /// `read` bytes were put there.
+    pub(crate) fn filled(&mut self, read: usize) -> Result<Step, Fault> {
+        let step = self.receiver.filled(read)?;
+        self.observe(&step);
+        Ok(step)
+    }
+
+    fn observe(&mut self, step: &Step) {
+        match step {
+            Step::Event(Event::Ping(payload)) if self.state.after(Transition::SendControl).is_some() => {
+                // RFC 6455 §5.5.3: a Pong may answer only the latest Ping, so one slot is enough.
+                self.urgent.pong(payload.clone());
+            }
+            Step::Event(Event::Close(frame)) => self.close_received(frame.clone()),
+            Step::NeedMore | Step::Progress | Step::Event(_) => {}
+        }
+    }
+}

@@ -1,0 +1,111 @@
+use bytes::Bytes;
+
+use crate::proto::{
+    CloseFrame, Mask, Message, Misuse, Opcode, Role, Rsv,
+    codec::encoder::{Output, Part, encode},
+    connection::{Connection, Transition},
+    message::fragmenter::fragments,
+};
+
+/// The control frames that wait for the next frame boundary: one Ping and one Pong at most, so that a peer that asks and
+/// never reads costs us two slots and no queue.
+#[derive(Debug, Default)]
+pub(super) struct Urgent(Option<Box<Slots>>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    pong: Option<Bytes>,
+    ping: Option<Bytes>,
+}
+
+impl Urgent {
+    /// The latest Ping's answer replaces one that was not sent yet.
+    pub(super) fn pong(&mut self, payload: Bytes) {
+        self.0.get_or_insert_default().pong = Some(payload);
+    }
+
+    fn ping(&mut self, payload: Bytes) {
+        self.0.get_or_insert_default().ping = Some(payload);
+    }
+
+    fn ping_waits(&self) -> bool {
+        self.0.as_ref().is_some_and(|slots| slots.ping.is_some())
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Connection {
+    /// Encodes a message, in fragments of `fragment_size`.
+    pub(crate) fn send(
+        &mut self,
+        message: Message,
+        fragment_size: Option<usize>,
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) -> Result<(), Misuse> {
+        self.step(Transition::SendData)?;
+        for fragment in fragments(message, fragment_size) {
+            let mask = self.mask(masks);
+            encode(Part { fin: fragment.fin, rsv: Rsv::NONE, opcode: fragment.opcode, mask }, fragment.payload, out);
+        }
+        Ok(())
+    }
+
+    /// Queues a Ping, unless one waits already to be sent: then `false`, and the caller flushes first.
+    pub(crate) fn ping(&mut self, payload: Bytes) -> Result<bool, Misuse> {
+        if payload.len() > 125 {
+            return Err(Misuse::ControlTooLong(payload.len()));
+        }
+        self.step(Transition::SendControl)?;
+        if self.urgent.ping_waits() {
+            return Ok(false);
+        }
+        self.urgent.ping(payload);
+        Ok(true)
+    }
+
+    /// Whether [`Connection::urgent`] has something to encode.
+    pub(crate) const fn is_urgent(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
+    /// Encodes the waiting Pong and Ping. `out` must stand at a frame boundary.
+    pub(crate) fn urgent(&mut self, masks: &mut impl FnMut() -> Mask, out: &mut impl Output) {
+        let Some(slots) = self.urgent.0.take() else { return };
+        let frames = [(Opcode::Pong, slots.pong), (Opcode::Ping, slots.ping)];
+        for (opcode, payload) in frames {
+            if let Some(payload) = payload {
+                let mask = self.mask(masks);
+                encode(Part { fin: true, rsv: Rsv::NONE, opcode, mask }, payload, out);
+            }
+        }
+    }
+
+    /// Encodes a Close frame behind everything queued. It is the last frame: what waited to be sent before it and has no
+    /// place after it (a Ping, a Pong) is dropped.
+    pub(super) fn send_close(
+        &self,
+        frame: Option<&CloseFrame>,
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) {
+        let mask = self.mask(masks);
+        let part = Part { fin: true, rsv: Rsv::NONE, opcode: Opcode::Close, mask };
+        encode(part, CloseFrame::payload(frame), out);
+    }
+
+    // RFC 6455 §5.3: a fresh key for every frame, control frames included; §5.1: servers do not mask.
+    fn mask(&self, masks: &mut impl FnMut() -> Mask) -> Option<Mask> {
+        match self.role {
+            Role::Client => Some(masks()),
+            Role::Server => None,
+        }
+    }
+}

@@ -1,0 +1,409 @@
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    error::Error as StdError,
+    future::{Future, poll_fn},
+    io,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use http::{Request, uri::Scheme};
+use tokio::{
+    net::{TcpListener, TcpStream, ToSocketAddrs},
+    sync::oneshot,
+};
+
+use crate::{
+    Config, Error, Result, WebSocket,
+    proto::{
+        Awaited, CloseCode,
+        handshake::{Acceptance, Refusal},
+    },
+    server::{Acceptor, Origins},
+    tls::TlsAcceptor,
+    transport::Transport,
+    websocket::{Lease, close, lease},
+};
+
+/// Any error, as applications return it from their closure.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The address a connection came from, among the request's extensions.
+///
+/// ```no_run
+/// # async fn example() -> wireline::Result<()> {
+/// use wireline::server::PeerAddr;
+/// wireline::Server::bind("127.0.0.1:9001").await?.serve(|_ws, request| async move {
+///     println!("{:?}", request.extensions().get::<PeerAddr>());
+///     Ok(())
+/// }).await
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "one address")]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Listens, and runs one async block per connection.
+///
+/// The accept loop never waits for a handshake. At [`max_handshakes`](Self::max_handshakes) unfinished ones the oldest is
+/// cut, so that slow clients cannot lock honest ones out; when the process runs out of descriptors, accepting pauses
+/// briefly and goes on.
+///
+/// When the block ends, or drops its `WebSocket`, the server takes the connection back, sends what was fed, and closes:
+/// with 1000 after `Ok`, with 1011 after `Err` or a panic, which ends that connection only. The block may use `?` on any
+/// error.
+///
+/// ```no_run
+/// # #[tokio::main]
+/// # async fn main() -> wireline::Result<()> {
+/// wireline::Server::bind("127.0.0.1:9001").await?
+///     .serve(|mut ws, _request| async move {
+///         while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+///         Ok(())
+///     }).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    acceptor: Acceptor,
+    tls: Option<TlsAcceptor>,
+    max_handshakes: usize,
+    max_connections: usize,
+}
+
+impl Server {
+    /// Listens on a TCP address; port 0 takes a free one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`] with the operating system's error.
+    pub async fn bind(address: impl ToSocketAddrs) -> Result<Self> {
+        Ok(Self::from_listener(TcpListener::bind(address).await?))
+    }
+
+    /// Serves a listener that is there already.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("[::1]:9001").await?;
+    /// let server = wireline::Server::from_listener(listener);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn from_listener(listener: TcpListener) -> Self {
+        Self { listener, acceptor: Acceptor::new(), tls: None, max_handshakes: 1024, max_connections: 100_000 }
+    }
+
+    /// The address it listens on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`] with the operating system's error.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        Ok(self.listener.local_addr()?)
+    }
+
+    /// Sets limits and timings.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`](crate::proto::Misuse::InvalidConfig): see [`Config::validate`].
+    pub fn config(self, config: Config) -> Result<Self> {
+        Ok(Self { acceptor: self.acceptor.config(config)?, ..self })
+    }
+
+    /// Sets which web pages may connect. Default [`Origins::SameHost`].
+    #[must_use]
+    pub fn origins(self, origins: Origins) -> Self {
+        Self { acceptor: self.acceptor.origins(origins), ..self }
+    }
+
+    /// Speaks these subprotocols; see [`Acceptor::subprotocols`].
+    #[must_use]
+    pub fn subprotocols<T: Into<String>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        Self { acceptor: self.acceptor.subprotocols(names), ..self }
+    }
+
+    /// Looks at every request; see [`Acceptor::on_request`].
+    #[must_use]
+    pub fn on_request(
+        self,
+        hook: impl Fn(&Request<()>) -> Result<Acceptance, Refusal> + Send + Sync + 'static,
+    ) -> Self {
+        Self { acceptor: self.acceptor.on_request(hook), ..self }
+    }
+
+    /// Sets how many connections may be in their opening handshake at once. Default 1,024; beyond, the oldest is cut.
+    #[must_use]
+    pub fn max_handshakes(self, connections: usize) -> Self {
+        Self { max_handshakes: connections.max(1), ..self }
+    }
+
+    /// Sets how many connections may be open at once. Default 100,000; beyond, requests are refused with 503.
+    #[must_use]
+    pub fn max_connections(self, connections: usize) -> Self {
+        Self { max_connections: connections, ..self }
+    }
+
+    /// Accepts connections until this future is dropped; those that are open then go on to their own ends.
+    ///
+    /// # Errors
+    ///
+    /// None at present: whatever happens to accepting is logged and tried again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: dropping it stops accepting and closes the listener.
+    pub async fn serve<F, Fut>(self, application: F) -> Result<()>
+    where
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let shared = Arc::new(Shared {
+            acceptor: self.acceptor,
+            tls: self.tls,
+            handshakes: Mutex::default(),
+            max_handshakes: self.max_handshakes,
+            open: AtomicUsize::new(0),
+            max_connections: self.max_connections,
+            application,
+        });
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    pause = FIRST_PAUSE;
+                    let cut = shared.begin();
+                    spawn(Arc::clone(&shared).run(stream, peer, cut));
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, ?pause, "cannot accept connections, pausing");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(feature = "tls-no-provider")]
+impl Server {
+    /// Speaks TLS by this configuration of rustls. ALPN may stay unset; if set, it must name `http/1.1`.
+    ///
+    /// ```no_run
+    /// # async fn example(config: std::sync::Arc<rustls::ServerConfig>) -> wireline::Result<()> {
+    /// let server = wireline::Server::bind("0.0.0.0:443").await?.tls(config);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        Self { tls: Some(TlsAcceptor::own(config)), ..self }
+    }
+}
+
+/// How long accepting pauses when the process or the system has no room: doubling from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Errors of one incoming connection that is gone already; the next may be fine.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "one task per connection")]
+fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}
+
+struct Shared<F> {
+    acceptor: Acceptor,
+    tls: Option<TlsAcceptor>,
+    handshakes: Mutex<Handshakes>,
+    max_handshakes: usize,
+    open: AtomicUsize,
+    max_connections: usize,
+    application: F,
+}
+
+/// The handshakes under way, the oldest first. Dropping an entry cuts its handshake.
+#[derive(Default)]
+struct Handshakes {
+    next: u64,
+    running: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+/// A handshake under way: resolves when it is cut.
+struct Handshake {
+    id: u64,
+    cut: oneshot::Receiver<()>,
+}
+
+/// One of `max_connections`, until dropped.
+struct Place<F>(Arc<Shared<F>>);
+
+impl<F> Drop for Place<F> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<F> Shared<F> {
+    fn begin(&self) -> Handshake {
+        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if handshakes.running.len() >= self.max_handshakes {
+            handshakes.running.pop_first();
+        }
+        let id = handshakes.next;
+        handshakes.next += 1;
+        let (sender, cut) = oneshot::channel();
+        handshakes.running.insert(id, sender);
+        Handshake { id, cut }
+    }
+
+    fn finished(&self, id: u64) {
+        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&id);
+    }
+
+    fn take_place(self: &Arc<Self>) -> Result<Place<F>, Refusal> {
+        let place = Place(Arc::clone(self));
+        if self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections {
+            return Ok(place);
+        }
+        Err(Refusal::unavailable("This server has as many connections as it may; max_connections is the setting."))
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Result<(WebSocket<Transport>, Request<()>, Place<F>)> {
+        stream.set_nodelay(true)?;
+        let (stream, scheme) = match &self.tls {
+            None => (Transport::tcp(stream), None),
+            Some(tls) => (tls.accept(stream).await?, Some(Scheme::HTTPS)),
+        };
+        let mut place = None;
+        let room = || {
+            place = Some(self.take_place()?);
+            Ok(())
+        };
+        let (ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
+        request.extensions_mut().insert(PeerAddr(peer));
+        match place {
+            Some(place) => Ok((ws, request, place)),
+            None => Err(Error::Timeout(Awaited::Handshake)),
+        }
+    }
+}
+
+impl<F, Fut> Shared<F>
+where
+    F: Fn(WebSocket<Transport>, Request<()>) -> Fut,
+    Fut: Future<Output = Result<(), BoxError>>,
+{
+    /// A connection from its first byte to its last.
+    async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, handshake: Handshake) {
+        // Boxed, so that the memory of the handshake is free while the connection lives.
+        let opened = Box::pin(self.handshake(stream, peer, handshake)).await;
+        match opened {
+            Ok((mut ws, request, place)) => {
+                let lease = lease(&mut ws);
+                let application = (self.application)(ws, request);
+                // From here on the place keeps the shared state alive.
+                drop(self);
+                lend(application, lease).await;
+                drop(place);
+            }
+            Err(error) => {
+                let source = error.source().map(tracing::field::display);
+                tracing::debug!(%peer, %error, source, "opening handshake failed");
+            }
+        }
+    }
+
+    async fn handshake(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        handshake: Handshake,
+    ) -> Result<(WebSocket<Transport>, Request<()>, Place<F>)> {
+        let deadline = self.acceptor.settings().timings.handshake;
+        let opened = tokio::select! {
+            biased;
+            _ = handshake.cut => Err(Error::Timeout(Awaited::Handshake)),
+            opened = crate::websocket::within(deadline, self.open(stream, peer)) => opened,
+        };
+        self.finished(handshake.id);
+        opened
+    }
+}
+
+/// Runs the application with a connection that it holds on lease, and closes the connection when it comes back.
+async fn lend<Fut>(application: Fut, lease: Lease<Transport>)
+where
+    Fut: Future<Output = Result<(), BoxError>>,
+{
+    let mut application = pin!(AssertUnwindSafe(application).catch_unwind());
+    let mut outcome = None;
+    let returned = poll_fn(|cx| {
+        if outcome.is_none()
+            && let Poll::Ready(done) = application.as_mut().poll(cx)
+        {
+            outcome = Some(code(done));
+        }
+        lease.poll_returned(cx)
+    })
+    .await;
+    let mut closing = Some(Box::pin(close(returned, outcome.unwrap_or(CloseCode::NORMAL))));
+    // An application may go on with other work after it let go of its connection.
+    poll_fn(|cx| {
+        if outcome.is_none()
+            && let Poll::Ready(done) = application.as_mut().poll(cx)
+        {
+            outcome = Some(code(done));
+        }
+        closing = closing.take().and_then(|mut closing| match closing.as_mut().poll(cx) {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some(closing),
+        });
+        if closing.is_none() && outcome.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// How an application's end is told to the peer.
+fn code(outcome: Result<Result<(), BoxError>, Box<dyn Any + Send>>) -> CloseCode {
+    match outcome {
+        Ok(Ok(())) => CloseCode::NORMAL,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "the application ended its connection with an error");
+            CloseCode::INTERNAL_ERROR
+        }
+        Err(panic) => {
+            let reason = panic.downcast_ref::<&str>().copied();
+            let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
+            tracing::error!(reason, "the application panicked; its connection is closed");
+            CloseCode::INTERNAL_ERROR
+        }
+    }
+}

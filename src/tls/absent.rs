@@ -1,0 +1,25 @@
+use tokio::net::TcpStream;
+
+use crate::{Result, proto::Misuse, transport::Transport};
+
+/// Stands in for a TLS client configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsConnector;
+
+impl TlsConnector {
+    #[expect(clippy::unused_async, reason = "the same signature as with TLS")]
+    pub(crate) async fn connect(&self, _: &str, _: TcpStream) -> Result<Transport> {
+        Err(Misuse::InvalidRequest("wss URLs need wireline's feature `tls`").into())
+    }
+}
+
+/// Stands in for a TLS server configuration, of which there is none.
+#[derive(Clone, Debug)]
+pub(crate) enum TlsAcceptor {}
+
+impl TlsAcceptor {
+    #[expect(clippy::unused_async, reason = "the same signature as with TLS")]
+    pub(crate) async fn accept(&self, _: TcpStream) -> Result<Transport> {
+        match *self {}
+    }
+}

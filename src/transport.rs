@@ -1,0 +1,147 @@
+//! The byte stream under a connection that wireline opened itself.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// A TCP stream, with or without TLS.
+///
+/// ```no_run
+/// # async fn example() -> wireline::Result<()> {
+/// let ws = wireline::connect("wss://example.com").await?;
+/// println!("{} {:?}", ws.get_ref().peer_addr()?, ws.get_ref().security());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Transport(Kind);
+
+enum Kind {
+    Tcp(TcpStream),
+    /// Boxed: a TLS session takes a kilobyte and more, which plain connections must not pay for.
+    Tls(Box<dyn Tls>),
+}
+
+/// A TLS session over TCP.
+pub(crate) trait Tls: AsyncRead + AsyncWrite + Send + Sync + Unpin {
+    fn tcp(&self) -> &TcpStream;
+}
+
+/// Whether a transport is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "encrypted or not")]
+pub enum Security {
+    /// Plain TCP.
+    Plain,
+    /// TLS.
+    Tls,
+}
+
+impl Transport {
+    pub(crate) const fn tcp(stream: TcpStream) -> Self {
+        Self(Kind::Tcp(stream))
+    }
+
+    #[cfg_attr(not(feature = "tls-no-provider"), expect(dead_code, reason = "there is no TLS without the feature"))]
+    pub(crate) fn tls(stream: impl Tls + 'static) -> Self {
+        Self(Kind::Tls(Box::new(stream)))
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.0 {
+            Kind::Tcp(stream) => stream,
+            Kind::Tls(stream) => stream.tcp(),
+        }
+    }
+
+    /// Whether this is TLS.
+    #[must_use]
+    pub const fn security(&self) -> Security {
+        match &self.0 {
+            Kind::Tcp(_) => Security::Plain,
+            Kind::Tls(_) => Security::Tls,
+        }
+    }
+
+    /// The peer's address; behind a proxy, the proxy's.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, for instance once the peer is gone.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().peer_addr()
+    }
+
+    /// Our own address.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket().local_addr()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("security", &self.security()).field("socket", self.socket()).finish()
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.0 {
+            Kind::Tcp(stream) => stream.is_write_vectored(),
+            Kind::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().0 {
+            Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

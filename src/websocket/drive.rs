@@ -1,0 +1,197 @@
+//! One turn of the loop: decode what is here, else read more, else flush, else wait.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::io::poll_read_buf;
+
+use crate::{
+    Error, Result,
+    proto::{
+        Fault, Message,
+        connection::{Cause, Due, Event, Step},
+    },
+    websocket::{
+        clock::now,
+        end::Phase,
+        inner::{FRAMES_PER_POLL, Inner, Transported, Watch},
+        random,
+        wakers::Side,
+        write::Queue,
+    },
+};
+
+/// What one read came to.
+enum Read {
+    /// Bytes are in the input buffer.
+    Buffered,
+    /// Bytes went straight into the message.
+    Direct(usize),
+    End,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
+    /// The next message; control frames are dealt with on the way.
+    pub(super) fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
+        loop {
+            match ready!(self.poll_event(cx, Side::Reader)) {
+                Some(Ok(Event::Message(message))) => {
+                    self.flush_urgent(cx);
+                    return Poll::Ready(Some(Ok(message)));
+                }
+                Some(Ok(Event::Ping(_) | Event::Pong(_) | Event::Close(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// Reads and drops until the connection has ended.
+    pub(crate) fn poll_closed(&mut self, cx: &Context<'_>, side: Side) -> Poll<Result<()>> {
+        loop {
+            match ready!(self.poll_event(cx, side)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// A Pong must not wait for an application that takes long over its messages.
+    pub(super) fn flush_urgent(&mut self, cx: &Context<'_>) {
+        if self.connection.is_urgent() {
+            // An error stays with the connection and comes up when it is polled next.
+            let _ = self.poll_flush(cx, Side::Reader);
+        }
+    }
+
+    /// The next event. `None`, once, after the end, and for ever.
+    pub(super) fn poll_event(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Event>>> {
+        let both = self.wakers.enter(side, cx.waker());
+        let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
+        loop {
+            if self.phase != Phase::Open {
+                return self.poll_end(cx);
+            }
+            if !self.input.is_empty() {
+                if self.budget == 0 {
+                    // Other tasks first. Nothing is flushed for that, and the input stays where it is.
+                    self.budget = FRAMES_PER_POLL;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                self.budget -= 1;
+                let step = self.connection.receive(self.input.buffer(), &self.config.limits);
+                match self.took(step) {
+                    Taken::Event(event) => return Poll::Ready(Some(Ok(event))),
+                    Taken::Again => continue,
+                    Taken::NeedMore => {}
+                }
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
+                Poll::Ready(Ok(Read::Direct(read))) => {
+                    self.connection.heard(now());
+                    let step = self.connection.filled(read);
+                    if let Taken::Event(event) = self.took(step) {
+                        return Poll::Ready(Some(Ok(event)));
+                    }
+                }
+                Poll::Ready(Ok(Read::End)) => {
+                    let error =
+                        io::Error::new(io::ErrorKind::UnexpectedEof, "the transport ended without a close frame");
+                    self.lost(error, Phase::Flush);
+                }
+                Poll::Ready(Err(error)) => self.lost(error, Phase::Cut),
+                Poll::Pending => {
+                    self.input.release();
+                    self.budget = FRAMES_PER_POLL;
+                    ready!(self.poll_idle(cx));
+                }
+            }
+        }
+    }
+
+    /// Nothing is left to read: the time to write, and to look at the clock. Ready when the loop has to look again.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.transport != Transported::Broken
+                && let Poll::Ready(Err(error)) = self.poll_write(cx)
+            {
+                self.write_failed(&error);
+            }
+            match ready!(self.poll_alarm(cx, Watch::All)) {
+                Due::Ping => {}
+                Due::Late(awaited) => {
+                    self.cut(awaited);
+                    return Poll::Ready(());
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+        let io = Pin::new(&mut self.io);
+        if self.input.is_blank()
+            && let Some(mut spare) = self.connection.spare()
+        {
+            let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
+            return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
+        }
+        let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
+        Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
+    }
+
+    fn took(&mut self, step: Result<Step, Fault>) -> Taken {
+        match step {
+            Ok(Step::NeedMore) => Taken::NeedMore,
+            Ok(Step::Progress) => Taken::Again,
+            Ok(Step::Event(event)) => {
+                if let Event::Close(_) = event {
+                    self.close_received();
+                }
+                Taken::Event(event)
+            }
+            Err(fault) => {
+                self.failed(fault);
+                Taken::Again
+            }
+        }
+    }
+
+    fn close_received(&mut self) {
+        if self.transport == Transported::Broken {
+            // The peer has said how it ends; that we could not write any more is no news then.
+            self.failure = None;
+        } else {
+            let out = self.output.get_or_insert_with(Queue::take);
+            self.connection.answer_close(now(), &mut random::mask, &mut **out);
+        }
+        self.phase = Phase::Flush;
+    }
+
+    fn failed(&mut self, fault: Fault) {
+        let out = self.output.get_or_insert_with(Queue::take);
+        self.connection.fail(Cause::Fault(fault), now(), &mut random::mask, &mut **out);
+        self.failure = Some(Box::new(fault.into()));
+        self.phase = Phase::Flush;
+    }
+
+    fn lost(&mut self, error: io::Error, phase: Phase) {
+        let out = self.output.get_or_insert_with(Queue::take);
+        self.connection.fail(Cause::Lost, now(), &mut random::mask, &mut **out);
+        self.failure.get_or_insert_with(|| Box::new(Error::Network(error)));
+        self.phase = phase;
+    }
+}
+
+/// What the driver does next with a step.
+enum Taken {
+    Event(Event),
+    Again,
+    NeedMore,
+}

@@ -1,0 +1,249 @@
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    Config, Error, Result,
+    proto::{
+        Awaited, CloseFrame, Message, Misuse, Role,
+        connection::{Cause, Connection, Due, Ending},
+    },
+    websocket::{
+        clock::{Alarm, now},
+        end::Phase,
+        random,
+        read::Input,
+        wakers::{Side, Wakers},
+        write::{Queue, Until},
+    },
+};
+
+/// Frames handled before other tasks get their turn: a peer that sends a million tiny frames at once must not stop them.
+pub(super) const FRAMES_PER_POLL: u16 = 128;
+
+/// A connection and everything that drives it. Whoever polls is the driver.
+///
+/// While it is idle it owns no buffers: they are taken from pools of the thread and given back.
+#[derive(Debug)]
+pub(crate) struct Inner<S> {
+    pub(super) io: S,
+    pub(super) connection: Connection,
+    pub(super) config: Arc<Config>,
+    pub(super) input: Input,
+    pub(super) output: Option<Box<Queue>>,
+    pub(super) alarm: Alarm,
+    pub(super) wakers: Wakers,
+    /// What `poll_next` will yield as its last item.
+    pub(super) failure: Option<Box<Error>>,
+    pub(super) subprotocol: Option<Box<str>>,
+    pub(super) phase: Phase,
+    pub(super) budget: u16,
+    pub(super) transport: Transported,
+}
+
+/// What the transport is known to hold back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transported {
+    /// All that was written has gone out.
+    Flushed,
+    /// The transport may hold bytes until it is flushed.
+    Held,
+    /// A write failed; nothing can be sent any more.
+    Broken,
+}
+
+/// Which deadlines the poller answers for: only a reader knows whether the peer is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    All,
+    Writing,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
+    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read_ahead: BytesMut) -> Self {
+        Self {
+            io,
+            connection: Connection::new(role, now()),
+            config,
+            input: Input::new(read_ahead),
+            output: None,
+            alarm: Alarm::default(),
+            wakers: Wakers::default(),
+            failure: None,
+            subprotocol: None,
+            phase: Phase::Open,
+            budget: FRAMES_PER_POLL,
+            transport: Transported::Flushed,
+        }
+    }
+
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.connection.ending()
+    }
+
+    /// Room for one more message below the high-water mark; nothing is written before that mark is reached.
+    pub(super) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.check_sendable()?;
+        if self.queued() < self.config.limits.high_water {
+            return Poll::Ready(Ok(()));
+        }
+        let written = self.poll_flush(cx, Side::Writer)?;
+        if written.is_ready() || self.queued() < self.config.limits.high_water {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+
+    /// Encodes a message into the queue.
+    pub(super) fn start_send(&mut self, message: Message) -> Result<()> {
+        self.check_sendable()?;
+        if self.queued() >= self.config.limits.max_queue {
+            return Err(Misuse::QueueFull.into());
+        }
+        let out = self.output.get_or_insert_with(Queue::take);
+        self.connection.send(message, self.config.fragment_size, &mut random::mask, &mut **out)?;
+        Ok(())
+    }
+
+    /// Queues a Ping once the last one has gone out.
+    pub(super) fn poll_ping(&mut self, cx: &Context<'_>, payload: &bytes::Bytes) -> Poll<Result<()>> {
+        self.check_sendable()?;
+        while !self.connection.ping(payload.clone())? {
+            std::task::ready!(self.poll_flush(cx, Side::Writer))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Begins the closing handshake behind everything queued.
+    pub(crate) fn start_close(&mut self, frame: Option<CloseFrame>) {
+        if self.phase == Phase::Open && self.transport != Transported::Broken {
+            let out = self.output.get_or_insert_with(Queue::take);
+            self.connection.close(frame, now(), &mut random::mask, &mut **out);
+        }
+    }
+
+    /// Writes everything that is queued. An error here is the end of sending; reading goes on.
+    pub(super) fn poll_flush(&mut self, cx: &Context<'_>, side: Side) -> Poll<Result<()>> {
+        let both = self.wakers.enter(side, cx.waker());
+        let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
+        loop {
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.write_failed(&error))),
+                Poll::Pending => {}
+            }
+            match self.poll_alarm(cx, Watch::Writing) {
+                Poll::Ready(Due::Late(awaited)) => {
+                    self.cut(awaited);
+                    return Poll::Ready(Err(Error::Timeout(awaited)));
+                }
+                Poll::Ready(Due::Ping) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Writes and flushes, control frames first.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.transport == Transported::Broken {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let written = self.poll_write_queue(cx);
+        match &written {
+            Poll::Pending => self.connection.write_blocked(Some(now())),
+            Poll::Ready(_) => self.connection.write_blocked(None),
+        }
+        written
+    }
+
+    fn poll_write_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.connection.is_urgent() {
+                let out = self.output.get_or_insert_with(Queue::take);
+                if let Some(mut front) = out.front() {
+                    self.connection.urgent(&mut random::mask, &mut front);
+                }
+            }
+            let Some(out) = &mut self.output else { break };
+            if out.is_empty() {
+                if let Some(out) = self.output.take() {
+                    out.give();
+                }
+                break;
+            }
+            let until = if self.connection.is_urgent() { Until::Boundary } else { Until::End };
+            std::task::ready!(out.poll_write(&mut self.io, cx, until))?;
+            self.connection.write_blocked(None);
+            self.transport = Transported::Held;
+        }
+        if self.transport == Transported::Held {
+            std::task::ready!(std::pin::Pin::new(&mut self.io).poll_flush(cx))?;
+            self.transport = Transported::Flushed;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// What the one timer says. `Due::Ping` means that there is something to flush.
+    pub(super) fn poll_alarm(&mut self, cx: &mut Context<'_>, watch: Watch) -> Poll<Due> {
+        let timings = &self.config.timings;
+        loop {
+            let deadline = match watch {
+                Watch::All => self.connection.deadline(timings),
+                Watch::Writing => self.connection.write_deadline(timings),
+            };
+            let Some(deadline) = deadline else { return Poll::Pending };
+            std::task::ready!(self.alarm.poll(cx, deadline));
+            if let Some(due) = self.connection.handle_timeout(now().max(deadline), timings) {
+                return Poll::Ready(due);
+            }
+        }
+    }
+
+    /// A write failed: what is queued is lost and nothing more can be sent, but what the peer has sent is still read until
+    /// its Close frame, its end, or the close deadline.
+    pub(super) fn write_failed(&mut self, error: &io::Error) -> Error {
+        if self.transport != Transported::Broken {
+            self.transport = Transported::Broken;
+            self.output = None;
+            self.connection.write_lost(now());
+            self.failure.get_or_insert_with(|| Box::new(Error::Network(copy(error))));
+        }
+        Error::Network(copy(error))
+    }
+
+    /// Ends the connection at once: something did not happen in time.
+    pub(super) fn cut(&mut self, awaited: Awaited) {
+        let out = self.output.get_or_insert_with(Queue::take);
+        self.connection.fail(Cause::Timeout(awaited), now(), &mut random::mask, &mut **out);
+        self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
+        self.phase = Phase::Cut;
+    }
+
+    pub(super) fn queued(&self) -> usize {
+        self.output.as_ref().map_or(0, |out| out.len())
+    }
+
+    fn check_sendable(&self) -> Result<()> {
+        if self.connection.is_open() && self.transport != Transported::Broken {
+            return Ok(());
+        }
+        Err(match self.failure.as_deref() {
+            Some(Error::Network(error)) => Error::Network(copy(error)),
+            Some(Error::Timeout(awaited)) => Error::Timeout(*awaited),
+            _ => Misuse::Closed.into(),
+        })
+    }
+}
+
+/// The same error once more, for whoever asks next.
+pub(super) fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
+}

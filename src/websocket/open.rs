@@ -1,0 +1,151 @@
+//! The opening handshake over a stream. What was read ahead of it stays with the connection.
+
+use std::{future::Future, io, sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use http::{Request, Response, StatusCode, header};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::{
+    Config, Error, Result, WebSocket,
+    proto::{
+        Awaited, Misuse, Role,
+        handshake::{AwaitRequest, ClientRequest, HandshakeError, Refusal, encode_response},
+    },
+    websocket::{inner::Inner, random},
+};
+
+/// Room made for each read of a head: most requests fit into one.
+const HEAD_READ: usize = 1024;
+
+/// Why a request is not accepted.
+#[derive(Debug)]
+pub(crate) enum Turned {
+    /// The peer is told why.
+    Refused(Refusal),
+    /// Our own application asked for something impossible; the peer is told no more than that.
+    Misused(Misuse),
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Misuse> for Turned {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misused(misuse)
+    }
+}
+
+/// Accepts a connection, or refuses it and waits until the peer can have read why.
+pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    config: Arc<Config>,
+    judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
+) -> Result<(WebSocket<S>, Request<()>)> {
+    let judged = within(config.timings.handshake, respond(&mut stream, &config, judge)).await?;
+    let (refusal, error) = match judged {
+        Ok((request, response, read_ahead)) => {
+            let ws = open(stream, Role::Server, config, read_ahead, &response);
+            return Ok((ws, request));
+        }
+        Err(Turned::Refused(refusal)) => (refusal.clone(), HandshakeError::Refused(refusal).into()),
+        Err(Turned::Misused(misuse)) => (Refusal::new(StatusCode::INTERNAL_SERVER_ERROR), misuse.into()),
+    };
+    // Whether the peer took it does not change what is reported.
+    let _ = within(config.timings.close, refuse(&mut stream, &config, refusal)).await;
+    Err(error)
+}
+
+async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    config: &Config,
+    judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
+) -> Result<Result<(Request<()>, Response<()>, BytesMut), Turned>> {
+    let mut input = BytesMut::new();
+    let mut awaiting = AwaitRequest::new(&config.limits);
+    let request = loop {
+        match awaiting.receive(&mut input) {
+            Ok(Some(request)) => break request,
+            Ok(None) => {}
+            Err(refusal) => return Ok(Err(refusal.into())),
+        }
+        input.reserve(HEAD_READ);
+        if stream.read_buf(&mut input).await? == 0 {
+            let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the peer left before its request was complete");
+            return Err(Error::Network(error));
+        }
+    };
+    let response = match judge(&request) {
+        Ok(response) => response,
+        Err(turned) => return Ok(Err(turned)),
+    };
+    let mut out = BytesMut::new();
+    encode_response(&response, &[], &mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    Ok(Ok((request, response, input)))
+}
+
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Config, refusal: Refusal) -> Result<()> {
+    let mut out = BytesMut::new();
+    refusal.encode(&mut out);
+    stream.write_all(&out).await?;
+    stream.shutdown().await?;
+    // Unread input would turn the end into a reset, which can destroy the answer before it is read.
+    let mut drained = 0;
+    while drained <= config.limits.max_drain {
+        out.clear();
+        out.reserve(HEAD_READ);
+        match stream.read_buf(&mut out).await? {
+            0 => break,
+            read => drained += read as u64,
+        }
+    }
+    Ok(())
+}
+
+/// Asks a server to open a connection.
+pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    config: Arc<Config>,
+    request: &ClientRequest,
+) -> Result<(WebSocket<S>, Response<()>)> {
+    let mut input = BytesMut::new();
+    let mut out = BytesMut::new();
+    let mut awaiting = request.start(random::nonce(), &config.limits, &mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    let response = loop {
+        if let Some(response) = awaiting.receive(&mut input)? {
+            break response;
+        }
+        input.reserve(HEAD_READ);
+        if stream.read_buf(&mut input).await? == 0 {
+            return Err(awaiting.eof().into());
+        }
+    };
+    let ws = open(stream, Role::Client, config, input, &response);
+    Ok((ws, response))
+}
+
+fn open<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    role: Role,
+    config: Arc<Config>,
+    read_ahead: BytesMut,
+    response: &Response<()>,
+) -> WebSocket<S> {
+    let read_ahead = if read_ahead.is_empty() { BytesMut::new() } else { read_ahead };
+    let mut inner = Inner::new(stream, role, config, read_ahead);
+    let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+    inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(Into::into);
+    WebSocket::new(inner)
+}
+
+/// The deadline of an opening handshake, counted once from its beginning.
+pub(crate) async fn within<T>(deadline: Duration, handshake: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::time::timeout(deadline, handshake).await.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))
+}

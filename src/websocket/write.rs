@@ -1,0 +1,288 @@
+//! The queue of encoded frames.
+//!
+//! ```text
+//! front:  [pong]                      control frames, written at the next frame boundary
+//! small:  [h p h p h ..|.. h p h]     headers and small payloads, one after the other
+//! large:               ^ payload      large payloads by reference, each with its place in `small`
+//! ```
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+use crate::proto::codec::encoder::Output;
+
+/// A payload of this length goes out by reference; a shorter one is cheaper to copy behind its header.
+const BY_REFERENCE: usize = 8 * 1024;
+
+/// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
+const MARK_EVERY: u64 = 16 * 1024;
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+
+/// Queues kept per thread, and the most room such a queue may keep.
+const POOLED: usize = 8;
+const POOLED_CAPACITY: usize = 64 * 1024;
+
+thread_local! {
+    // The boxes are what is pooled: a connection holds one pointer.
+    #[expect(clippy::vec_box, reason = "a connection takes over the box as it is")]
+    static POOL: RefCell<Vec<Box<Queue>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Encoded frames on their way to the transport. Partial writes move offsets; bytes stay where they are.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    front: Vec<u8>,
+    front_written: usize,
+    small: Vec<u8>,
+    small_written: usize,
+    large: VecDeque<Large>,
+    /// Bytes queued and written since the queue was last empty, the front apart.
+    queued: u64,
+    written: u64,
+    /// The last known frame boundary at or before `written`, and some of those behind it.
+    boundary: u64,
+    marks: VecDeque<u64>,
+    marked: u64,
+}
+
+#[derive(Debug)]
+struct Large {
+    /// This payload follows `small[..after]`.
+    after: usize,
+    payload: Bytes,
+}
+
+/// How far a write may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// To the end of the queue.
+    End,
+    /// To the next known frame boundary, where a control frame waits to be put in.
+    Boundary,
+}
+
+impl Queue {
+    /// An empty queue, from this thread's pool if there is one.
+    pub(super) fn take() -> Box<Self> {
+        POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Gives an empty queue back.
+    pub(super) fn give(mut self: Box<Self>) {
+        if self.is_empty() && self.small.capacity() <= POOLED_CAPACITY {
+            self.reset();
+            POOL.with_borrow_mut(|pool| {
+                if pool.len() < POOLED {
+                    pool.push(self);
+                }
+            });
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.written == self.queued && self.front_written == self.front.len()
+    }
+
+    /// Bytes that wait.
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.queued - self.written).unwrap_or(usize::MAX)
+    }
+
+    /// Where control frames may be put right now, ahead of everything that waits.
+    pub(super) fn front(&mut self) -> Option<Front<'_>> {
+        if self.written != self.boundary || self.front_written != self.front.len() {
+            return None;
+        }
+        self.front.clear();
+        self.front_written = 0;
+        Some(Front(&mut self.front))
+    }
+
+    /// Writes once and says how many bytes the transport took; never 0.
+    pub(super) fn poll_write<S: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+        until: Until,
+    ) -> Poll<io::Result<usize>> {
+        let (written, offered) = self.poll_write_slices(io, cx, until)?;
+        let written = ready!(written)?;
+        if written == 0 {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::WriteZero, "the transport accepts no more bytes")));
+        }
+        if written > offered {
+            return Poll::Ready(Err(io::Error::other("the transport claims to have written more than it was given")));
+        }
+        self.advance(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_slices<S: AsyncWrite + Unpin>(
+        &self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+        until: Until,
+    ) -> io::Result<(Poll<io::Result<usize>>, usize)> {
+        let front = self.front.get(self.front_written..).unwrap_or_default();
+        // The usual case: headers and small payloads only, one plain write.
+        if front.is_empty() && self.large.is_empty() && until == Until::End {
+            let small = self.small.get(self.small_written..).unwrap_or_default();
+            return Ok((Pin::new(io).poll_write(cx, small), small.len()));
+        }
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let (count, offered) = self.fill(&mut slices, front, until);
+        let slices = slices.get(..count).unwrap_or_default();
+        match slices {
+            [only] => Ok((Pin::new(io).poll_write(cx, only), offered)),
+            slices if io.is_write_vectored() => Ok((Pin::new(io).poll_write_vectored(cx, slices), offered)),
+            [first, ..] => Ok((Pin::new(io).poll_write(cx, first), first.len())),
+            [] => Err(io::Error::other("nothing to write")),
+        }
+    }
+
+    fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES], front: &'a [u8], until: Until) -> (usize, usize) {
+        let mut room = match until {
+            Until::End => usize::MAX,
+            Until::Boundary => {
+                let boundary = self.marks.front().copied().unwrap_or(self.queued);
+                usize::try_from(boundary.saturating_sub(self.written)).unwrap_or(usize::MAX)
+            }
+        };
+        let mut filled = 0;
+        let mut offered = 0;
+        let mut free = slices.iter_mut();
+        let mut add = |bytes: &'a [u8], room: &mut usize| {
+            let bytes = bytes.get(..bytes.len().min(*room)).unwrap_or_default();
+            if bytes.is_empty() {
+                return;
+            }
+            if let Some(slice) = free.next() {
+                *slice = IoSlice::new(bytes);
+                *room -= bytes.len();
+                filled += 1;
+                offered += bytes.len();
+            } else {
+                *room = 0;
+            }
+        };
+        add(front, &mut usize::MAX.clone());
+        let mut from = self.small_written;
+        for large in self.large.iter().take(SLICES) {
+            add(self.small.get(from..large.after).unwrap_or_default(), &mut room);
+            add(&large.payload, &mut room);
+            from = large.after;
+        }
+        if self.large.len() < SLICES {
+            add(self.small.get(from..).unwrap_or_default(), &mut room);
+        }
+        (filled, offered)
+    }
+
+    fn advance(&mut self, written: usize) {
+        let front = written.min(self.front.len() - self.front_written);
+        self.front_written += front;
+        let mut left = written - front;
+        self.written += left as u64;
+        while let Some(large) = self.large.front_mut() {
+            let small = left.min(large.after - self.small_written);
+            self.small_written += small;
+            left -= small;
+            if left == 0 {
+                break;
+            }
+            let payload = left.min(large.payload.len());
+            large.payload.advance(payload);
+            left -= payload;
+            if !large.payload.is_empty() {
+                break;
+            }
+            self.large.pop_front();
+        }
+        self.small_written += left;
+        self.settle();
+    }
+
+    /// Finds the boundary that was reached, and starts over when everything is written.
+    fn settle(&mut self) {
+        if self.written == self.queued {
+            self.restart();
+            return;
+        }
+        while let Some(mark) = self.marks.front().copied().filter(|mark| *mark <= self.written) {
+            self.boundary = mark;
+            self.marks.pop_front();
+        }
+        // A queue that never runs empty must not keep what it has written.
+        if self.small_written >= POOLED_CAPACITY && self.small_written >= self.small.len() / 2 {
+            let gone = self.small_written;
+            self.small.drain(..gone);
+            self.small_written = 0;
+            for large in &mut self.large {
+                large.after -= gone;
+            }
+        }
+    }
+
+    fn restart(&mut self) {
+        self.small.clear();
+        self.small_written = 0;
+        self.large.clear();
+        self.marks.clear();
+        (self.queued, self.written, self.boundary, self.marked) = (0, 0, 0, 0);
+    }
+
+    fn reset(&mut self) {
+        self.restart();
+        self.front.clear();
+        self.front_written = 0;
+    }
+}
+
+impl Output for Queue {
+    fn put(&mut self, bytes: &[u8]) {
+        self.small.extend_from_slice(bytes);
+        self.queued += bytes.len() as u64;
+    }
+
+    fn put_payload(&mut self, payload: Bytes) {
+        if payload.len() < BY_REFERENCE {
+            self.put(&payload);
+        } else {
+            self.queued += payload.len() as u64;
+            self.large.push_back(Large { after: self.small.len(), payload });
+        }
+    }
+
+    fn end_frame(&mut self) {
+        if self.queued - self.marked >= MARK_EVERY {
+            self.marked = self.queued;
+            self.marks.push_back(self.queued);
+        }
+    }
+}
+
+/// The place ahead of the queue; see [`Queue::front`].
+#[derive(Debug)]
+pub(super) struct Front<'a>(&'a mut Vec<u8>);
+
+impl Output for Front<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn put_payload(&mut self, payload: Bytes) {
+        self.put(&payload);
+    }
+
+    fn end_frame(&mut self) {}
+}

@@ -1,0 +1,85 @@
+//! The peers' programs as child processes, which end when the test does, however it ends.
+
+use std::{path::Path, process::Stdio};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+};
+
+use super::certificate::Certificate;
+
+/// A program of tests/peers and what runs it, both below the root of the package.
+#[derive(Clone, Copy)]
+pub(super) struct Peer {
+    interpreter: &'static str,
+    program: &'static str,
+}
+
+impl Peer {
+    pub(super) const WEBSOCKETS: Self =
+        Self { interpreter: "target/peers/python/bin/python", program: "tests/peers/peer_websockets.py" };
+    pub(super) const AIOHTTP: Self =
+        Self { interpreter: "target/peers/python/bin/python", program: "tests/peers/peer_aiohttp.py" };
+    pub(super) const WS: Self = Self { interpreter: "node", program: "tests/peers/peer_ws.mjs" };
+
+    /// Plays the scenario against the server at `url`. An error is what the program printed.
+    pub(super) async fn run_client(self, url: &str, certificate: Option<&Certificate>) -> Result<(), String> {
+        let mut command = self.command();
+        command.args(["client", url]);
+        if let Some(certificate) = certificate {
+            command.arg("--ca").arg(certificate.ca_file());
+        }
+        let output = command.output().await.unwrap_or_else(|error| self.missing(&error));
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
+    /// Returns once the server listens.
+    pub(super) async fn start_server(self, certificate: Option<&Certificate>) -> PeerServer {
+        let mut command = self.command();
+        command.arg("server");
+        if let Some(certificate) = certificate {
+            command.arg("--cert").arg(certificate.certificate_file()).arg("--key").arg(certificate.key_file());
+        }
+        // It serves until its standard input ends.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| self.missing(&error));
+
+        let mut line = String::new();
+        let output = child.stdout.take().expect("standard output is piped");
+        BufReader::new(output).read_line(&mut line).await.expect("a line of text");
+        let port = line.strip_prefix("listening ").and_then(|port| port.trim_end().parse().ok());
+        let port = port.unwrap_or_else(|| panic!("{} printed {line:?}", self.program));
+        PeerServer { _child: child, port }
+    }
+
+    fn command(self) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let interpreter = match self.interpreter.contains('/') {
+            true => root.join(self.interpreter),
+            false => self.interpreter.into(),
+        };
+        let mut command = Command::new(interpreter);
+        command.arg(root.join(self.program)).kill_on_drop(true);
+        command
+    }
+
+    fn missing(self, error: &std::io::Error) -> ! {
+        panic!("{} does not run; tests/peers/install installs it: {error}", self.interpreter)
+    }
+}
+
+/// A peer's server; it is killed with the value.
+pub(super) struct PeerServer {
+    _child: Child,
+    port: u16,
+}
+
+impl PeerServer {
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+}

@@ -1,0 +1,59 @@
+"""Python's `websockets` as a peer: `client URL [--ca FILE]` or `server [--cert FILE --key FILE]`; see README.md."""
+
+import asyncio
+
+import scenario
+import websockets
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+
+
+class Connection:
+    def __init__(self, inner):
+        self.inner = inner
+        self.subprotocol = inner.subprotocol
+
+    async def send(self, message):
+        await self.inner.send(message)
+
+    async def receive(self):
+        try:
+            return await self.inner.recv()
+        except websockets.ConnectionClosed:
+            return None
+
+    async def ping(self, payload):
+        await (await self.inner.ping(payload))
+
+    async def close(self, code, reason):
+        await self.inner.close(code, reason)
+
+    @property
+    def ending(self):
+        frame = self.inner.protocol.close_rcvd
+        return frame and (frame.code, frame.reason)
+
+
+async def run_client(url, tls):
+    async def open_path(path):
+        return Connection(
+            await connect(
+                url + path, ssl=tls, subprotocols=scenario.OFFERED, max_size=scenario.MAX_MESSAGE, proxy=None
+            )
+        )
+
+    await scenario.client(open_path)
+
+
+async def run_server(server, tls, listening):
+    async def handle(inner):
+        await server.serve(Connection(inner), inner.request.path)
+
+    async with serve(
+        handle, "127.0.0.1", 0, ssl=tls, subprotocols=[scenario.SUBPROTOCOL], max_size=scenario.MAX_MESSAGE
+    ) as listener:
+        listening(listener.sockets[0].getsockname()[1])
+        await asyncio.Future()
+
+
+scenario.main(run_client, run_server)
