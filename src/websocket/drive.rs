@@ -39,10 +39,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     pub(super) fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match ready!(self.poll_event(cx, Side::Reader)) {
-                Some(Ok(Event::Message(message))) => {
-                    self.flush_urgent(cx);
-                    return Poll::Ready(Some(Ok(message)));
-                }
+                Some(Ok(Event::Message(message))) => return Poll::Ready(Some(Ok(message))),
                 Some(Ok(Event::Ping(_) | Event::Pong(_) | Event::Close(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -58,14 +55,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 Some(Err(error)) => return Poll::Ready(Err(error)),
                 None => return Poll::Ready(Ok(())),
             }
-        }
-    }
-
-    /// A Pong must not wait for an application that takes long over its messages.
-    pub(super) fn flush_urgent(&mut self, cx: &Context<'_>) {
-        if self.connection.is_urgent() {
-            // An error stays with the connection and comes up when it is polled next.
-            let _ = self.poll_flush(cx, Side::Reader);
         }
     }
 
@@ -86,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 }
                 self.budget -= 1;
                 let step = self.connection.receive(self.input.buffer(), &self.config.limits);
-                match self.took(step) {
+                match self.took(step, cx) {
                     Taken::Event(event) => return Poll::Ready(Some(Ok(event))),
                     Taken::Again => continue,
                     Taken::NeedMore => {}
@@ -97,7 +86,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 Poll::Ready(Ok(Read::Direct(read))) => {
                     self.connection.heard(now());
                     let step = self.connection.filled(read);
-                    if let Taken::Event(event) = self.took(step) {
+                    if let Taken::Event(event) = self.took(step, cx) {
                         return Poll::Ready(Some(Ok(event)));
                     }
                 }
@@ -146,13 +135,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
     }
 
-    fn took(&mut self, step: Result<Step, Fault>) -> Taken {
+    fn took(&mut self, step: Result<Step, Fault>, cx: &mut Context<'_>) -> Taken {
         match step {
             Ok(Step::NeedMore) => Taken::NeedMore,
             Ok(Step::Progress) => Taken::Again,
             Ok(Step::Event(event)) => {
-                if let Event::Close(_) = event {
-                    self.close_received();
+                match &event {
+                    Event::Close(_) => self.close_received(),
+                    Event::Ping(_) => self.answer(cx),
+                    Event::Message(_) | Event::Pong(_) => {}
                 }
                 Taken::Event(event)
             }
@@ -160,6 +151,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 self.failed(fault);
                 Taken::Again
             }
+        }
+    }
+
+    /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an
+    /// application that takes long over its messages. Where it does not, the next Ping's answer replaces it.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            self.write_failed(&error);
         }
     }
 

@@ -138,15 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     ///
     /// Cancel-safe: no event is lost.
     pub async fn next_event(&mut self) -> Option<Result<Event>> {
-        poll_fn(|cx| {
-            let inner = self.inner.get();
-            let event = inner.poll_event(cx, Side::Reader);
-            if event.is_ready() {
-                inner.flush_urgent(cx);
-            }
-            event
-        })
-        .await
+        poll_fn(|cx| self.inner.get().poll_event(cx, Side::Reader)).await
     }
 
     /// Sends a message and everything fed before: returns when the transport has taken all of it.
