@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     panic::AssertUnwindSafe,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +31,7 @@ use crate::{
     server::{Acceptor, Origins},
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Lease, close, lease},
+    websocket::{close, lend},
 };
 
 /// Any error, as applications return it from their closure.
@@ -185,8 +185,9 @@ impl Server {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
-                    let cut = shared.begin();
-                    spawn(Arc::clone(&shared).run(stream, peer, cut));
+                    let handshake = shared.begin();
+                    let opened = Box::pin(Arc::clone(&shared).opened(stream, peer, handshake));
+                    spawn(Arc::clone(&shared).run(opened));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -292,11 +293,7 @@ impl<F> Shared<F> {
         Err(Refusal::unavailable("This server has as many connections as it may; max_connections is the setting."))
     }
 
-    async fn open(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-    ) -> Result<(WebSocket<Transport>, Request<()>, Place<F>)> {
+    async fn open(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
         stream.set_nodelay(true)?;
         let (stream, scheme) = match &self.tls {
             None => (Transport::tcp(stream), None),
@@ -310,7 +307,7 @@ impl<F> Shared<F> {
         let (ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
         request.extensions_mut().insert(PeerAddr(peer));
         match place {
-            Some(place) => Ok((ws, request, place)),
+            Some(place) => Ok(Opened { ws, request, place }),
             None => Err(Error::Timeout(Awaited::Handshake)),
         }
     }
@@ -318,25 +315,61 @@ impl<F> Shared<F> {
 
 impl<F, Fut> Shared<F>
 where
-    F: Fn(WebSocket<Transport>, Request<()>) -> Fut,
+    F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), BoxError>>,
 {
     /// A connection from its first byte to its last.
-    async fn run(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, handshake: Handshake) {
-        // Boxed, so that the memory of the handshake is free while the connection lives.
-        let opened = Box::pin(self.handshake(stream, peer, handshake)).await;
-        match opened {
-            Ok((mut ws, request, place)) => {
-                let lease = lease(&mut ws);
-                let application = (self.application)(ws, request);
-                // From here on the place keeps the shared state alive.
-                drop(self);
-                lend(application, lease).await;
-                drop(place);
+    ///
+    /// The handshake and the closing are boxed, so that their memory is free while the connection lives.
+    async fn run(self: Arc<Self>, handshake: Pin<Box<dyn Future<Output = Option<Box<Opened<F>>>> + Send>>) {
+        let Some(opened) = handshake.await else { return };
+        let (lease, place);
+        let mut application = pin!({
+            let Opened { mut ws, request, place: taken } = *opened;
+            lease = lend(&mut ws);
+            place = taken;
+            AssertUnwindSafe((self.application)(ws, request)).catch_unwind()
+        });
+        let mut outcome = None;
+        let mut closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
+        let mut connection = Lent::Out;
+        poll_fn(|cx| {
+            if outcome.is_none()
+                && let Poll::Ready(done) = application.as_mut().poll(cx)
+            {
+                outcome = Some(code(done));
             }
+            // An application may go on with other work after it let go of its connection.
+            if connection == Lent::Out
+                && let Poll::Ready(returned) = lease.poll_returned(cx)
+            {
+                connection = Lent::Returned;
+                closing = Some(Box::pin(close(returned, outcome.unwrap_or(CloseCode::NORMAL))));
+            }
+            if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+                closing = None;
+            }
+            let done = outcome.is_some() && connection == Lent::Returned && closing.is_none();
+            if done { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(place);
+    }
+}
+
+impl<F> Shared<F> {
+    async fn opened(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        handshake: Handshake,
+    ) -> Option<Box<Opened<F>>> {
+        match self.handshake(stream, peer, handshake).await {
+            Ok(opened) => Some(Box::new(opened)),
             Err(error) => {
                 let source = error.source().map(tracing::field::display);
                 tracing::debug!(%peer, %error, source, "opening handshake failed");
+                None
             }
         }
     }
@@ -346,7 +379,7 @@ where
         stream: TcpStream,
         peer: SocketAddr,
         handshake: Handshake,
-    ) -> Result<(WebSocket<Transport>, Request<()>, Place<F>)> {
+    ) -> Result<Opened<F>> {
         let deadline = self.acceptor.settings().timings.handshake;
         let opened = tokio::select! {
             biased;
@@ -358,37 +391,18 @@ where
     }
 }
 
-/// Runs the application with a connection that it holds on lease, and closes the connection when it comes back.
-async fn lend<Fut>(application: Fut, lease: Lease<Transport>)
-where
-    Fut: Future<Output = Result<(), BoxError>>,
-{
-    let mut application = pin!(AssertUnwindSafe(application).catch_unwind());
-    let mut outcome = None;
-    let returned = poll_fn(|cx| {
-        if outcome.is_none()
-            && let Poll::Ready(done) = application.as_mut().poll(cx)
-        {
-            outcome = Some(code(done));
-        }
-        lease.poll_returned(cx)
-    })
-    .await;
-    let mut closing = Some(Box::pin(close(returned, outcome.unwrap_or(CloseCode::NORMAL))));
-    // An application may go on with other work after it let go of its connection.
-    poll_fn(|cx| {
-        if outcome.is_none()
-            && let Poll::Ready(done) = application.as_mut().poll(cx)
-        {
-            outcome = Some(code(done));
-        }
-        closing = closing.take().and_then(|mut closing| match closing.as_mut().poll(cx) {
-            Poll::Ready(()) => None,
-            Poll::Pending => Some(closing),
-        });
-        if closing.is_none() && outcome.is_some() { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+/// A connection after its handshake.
+struct Opened<F> {
+    ws: WebSocket<Transport>,
+    request: Request<()>,
+    place: Place<F>,
+}
+
+/// Where a connection is that the application was lent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lent {
+    Out,
+    Returned,
 }
 
 /// How an application's end is told to the peer.

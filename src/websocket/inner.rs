@@ -1,10 +1,11 @@
 use std::{
     io,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -99,6 +100,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         Poll::Pending
     }
 
+    /// Queues the message as soon as there is room; ready at once when it was queued before.
+    pub(super) fn poll_feed(&mut self, cx: &Context<'_>, message: &mut Option<Message>) -> Poll<Result<()>> {
+        if message.is_some() {
+            ready!(self.poll_ready(cx))?;
+        }
+        Poll::Ready(message.take().map_or(Ok(()), |message| self.start_send(message)))
+    }
+
     /// Encodes a message into the queue.
     pub(super) fn start_send(&mut self, message: Message) -> Result<()> {
         self.check_sendable()?;
@@ -111,10 +120,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     }
 
     /// Queues a Ping once the last one has gone out.
-    pub(super) fn poll_ping(&mut self, cx: &Context<'_>, payload: &bytes::Bytes) -> Poll<Result<()>> {
-        self.check_sendable()?;
-        while !self.connection.ping(payload.clone())? {
-            std::task::ready!(self.poll_flush(cx, Side::Writer))?;
+    pub(super) fn poll_ping(&mut self, cx: &Context<'_>, payload: &mut Option<Bytes>) -> Poll<Result<()>> {
+        while let Some(bytes) = payload {
+            self.check_sendable()?;
+            if self.connection.ping(bytes.clone())? {
+                *payload = None;
+            } else {
+                ready!(self.poll_flush(cx, Side::Writer))?;
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -177,12 +190,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 break;
             }
             let until = if self.connection.is_urgent() { Until::Boundary } else { Until::End };
-            std::task::ready!(out.poll_write(&mut self.io, cx, until))?;
+            ready!(out.poll_write(&mut self.io, cx, until))?;
             self.connection.write_blocked(None);
             self.transport = Transported::Held;
         }
         if self.transport == Transported::Held {
-            std::task::ready!(std::pin::Pin::new(&mut self.io).poll_flush(cx))?;
+            ready!(Pin::new(&mut self.io).poll_flush(cx))?;
             self.transport = Transported::Flushed;
         }
         Poll::Ready(Ok(()))
@@ -197,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 Watch::Writing => self.connection.write_deadline(timings),
             };
             let Some(deadline) = deadline else { return Poll::Pending };
-            std::task::ready!(self.alarm.poll(cx, deadline));
+            ready!(self.alarm.poll(cx, deadline));
             if let Some(due) = self.connection.handle_timeout(now().max(deadline), timings) {
                 return Poll::Ready(due);
             }
@@ -245,5 +258,22 @@ pub(super) fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
+    }
+}
+#[cfg(test)]
+mod size_probe {
+    #[test]
+    fn sizes() {
+        use super::*;
+        use std::mem::size_of;
+        println!("Inner<Transport> {}", size_of::<Inner<crate::Transport>>());
+        println!("Connection {}", size_of::<Connection>());
+        println!("Input {}", size_of::<Input>());
+        println!("Wakers {}", size_of::<Wakers>());
+        println!("Sleep {}", size_of::<tokio::time::Sleep>());
+        println!("TcpStream {}", size_of::<tokio::net::TcpStream>());
+        println!("Transport {}", size_of::<crate::Transport>());
+        println!("Request {}", size_of::<http::Request<()>>());
+        println!("WebSocket {}", size_of::<crate::WebSocket<crate::Transport>>());
     }
 }

@@ -80,7 +80,7 @@ impl<S> Lease<S> {
 }
 
 /// Lends a connection: dropping it returns it to the lease.
-pub(crate) fn lease<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>) -> Lease<S> {
+pub(crate) fn lend<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>) -> Lease<S> {
     let slot = Arc::new(Mutex::new(Returned { inner: None, waker: None }));
     ws.inner.lease = Some(Arc::clone(&slot));
     Lease(slot)

@@ -21,10 +21,10 @@ mod write;
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -45,7 +45,7 @@ use lease::Leased;
 use wakers::Side;
 
 pub(crate) use lease::close;
-pub(crate) use lease::{Lease, lease};
+pub(crate) use lease::lend;
 pub(crate) use open::{Turned, accept, connect, within};
 
 /// One end of an open WebSocket connection, over any byte stream.
@@ -124,8 +124,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Cancel safety
     ///
     /// Cancel-safe: no message is lost.
-    pub async fn next(&mut self) -> Option<Result<Message>> {
-        poll_fn(|cx| self.inner.get().poll_message(cx)).await
+    pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> {
+        poll_fn(|cx| self.inner.get().poll_message(cx))
     }
 
     /// The next event: like [`next`](Self::next), with control frames.
@@ -137,8 +137,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Cancel safety
     ///
     /// Cancel-safe: no event is lost.
-    pub async fn next_event(&mut self) -> Option<Result<Event>> {
-        poll_fn(|cx| self.inner.get().poll_event(cx, Side::Reader)).await
+    pub fn next_event(&mut self) -> impl Future<Output = Option<Result<Event>>> {
+        poll_fn(|cx| self.inner.get().poll_event(cx, Side::Reader))
     }
 
     /// Sends a message and everything fed before: returns when the transport has taken all of it.
@@ -161,9 +161,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<()> {
-        self.feed(message).await?;
-        self.flush().await
+    pub fn send(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<()>> {
+        let mut message = Some(message.into());
+        poll_fn(move |cx| {
+            let inner = self.inner.get();
+            ready!(inner.poll_feed(cx, &mut message))?;
+            inner.poll_flush(cx, Side::Writer)
+        })
     }
 
     /// Queues a message. It stays queued until the next [`next`](Self::next), [`flush`](Self::flush) or
@@ -186,14 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<()> {
+    pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<()>> {
         let mut message = Some(message.into());
-        poll_fn(|cx| {
-            let inner = self.inner.get();
-            std::task::ready!(inner.poll_ready(cx))?;
-            Poll::Ready(message.take().map_or(Ok(()), |message| inner.start_send(message)))
-        })
-        .await
+        poll_fn(move |cx| self.inner.get().poll_feed(cx, &mut message))
     }
 
     /// Writes everything that is queued.
@@ -215,8 +214,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn flush(&mut self) -> Result<()> {
-        poll_fn(|cx| self.inner.get().poll_flush(cx, Side::Writer)).await
+    pub fn flush(&mut self) -> impl Future<Output = Result<()>> {
+        poll_fn(|cx| self.inner.get().poll_flush(cx, Side::Writer))
     }
 
     /// Sends a Ping of at most 125 bytes, ahead of queued messages (RFC 6455 section 5.5.2). Its Pong is an event of
@@ -236,10 +235,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn ping(&mut self, payload: impl Into<Bytes>) -> Result<()> {
-        let payload = payload.into();
-        poll_fn(|cx| self.inner.get().poll_ping(cx, &payload)).await?;
-        self.flush().await
+    pub fn ping(&mut self, payload: impl Into<Bytes>) -> impl Future<Output = Result<()>> {
+        let mut payload = Some(payload.into());
+        poll_fn(move |cx| {
+            let inner = self.inner.get();
+            ready!(inner.poll_ping(cx, &mut payload))?;
+            inner.poll_flush(cx, Side::Writer)
+        })
     }
 
     /// Closes the connection: sends what is queued, then a Close frame, and waits for the peer's and for the end of the

@@ -29,30 +29,30 @@ const DIRECT_FROM: u64 = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Receiver {
     role: Role,
-    /// The frame whose payload is arriving in pieces.
-    arriving: Option<Arriving>,
+    /// The frame whose payload is arriving in pieces. Boxed, because most connections wait between frames.
+    arriving: Option<Box<Arriving>>,
     /// The message that is not finished.
     message: Option<Box<Assembler>>,
-    /// The payload of a control frame that arrives in pieces, possibly inside a message.
-    control: Option<Box<Assembler>>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Arriving {
     fin: bool,
     opcode: Opcode,
     mask: Option<Mask>,
     received: u64,
     missing: u64,
+    /// What is here of a control frame's payload, at most 125 bytes; it may stand inside a message.
+    control: Vec<u8>,
 }
 
 impl Receiver {
     pub(super) const fn new(role: Role) -> Self {
-        Self { role, arriving: None, message: None, control: None }
+        Self { role, arriving: None, message: None }
     }
 
     fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
-        match self.arriving {
+        match self.arriving.take() {
             Some(arriving) => self.continue_payload(arriving, input),
             None => self.begin_frame(input, limits),
         }
@@ -71,15 +71,15 @@ impl Receiver {
             };
         }
         input.advance(header_len);
-        let arriving = Arriving {
+        self.begin_message(header.opcode);
+        let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
             mask: header.mask,
             received: 0,
             missing: header.payload_len,
-        };
-        self.begin_message(header.opcode);
-        self.arriving = Some(arriving);
+            control: Vec::new(),
+        });
         self.continue_payload(arriving, input)
     }
 
@@ -112,7 +112,7 @@ impl Receiver {
                     message.continued();
                 }
             }
-            Opcode::Close | Opcode::Ping | Opcode::Pong => self.control = None,
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {}
         }
     }
 
@@ -138,17 +138,14 @@ impl Receiver {
         step
     }
 
-    fn continue_payload(&mut self, arriving: Arriving, input: &mut BytesMut) -> Result<Step, Fault> {
+    fn continue_payload(&mut self, mut arriving: Box<Arriving>, input: &mut BytesMut) -> Result<Step, Fault> {
         let here = usize::try_from(arriving.missing).unwrap_or(usize::MAX).min(input.len());
-        if here == 0 && arriving.missing > 0 {
-            return Ok(Step::NeedMore);
-        }
         let piece = input.get_mut(..here).unwrap_or_default();
         if let Some(mask) = arriving.mask {
             mask.apply(piece, arriving.received);
         }
         if arriving.opcode.is_control() {
-            self.control.get_or_insert_with(|| Box::new(Assembler::binary())).push(piece)?;
+            arriving.control.extend_from_slice(piece);
         } else {
             self.push(piece)?;
         }
@@ -163,16 +160,15 @@ impl Receiver {
         }
     }
 
-    fn arrived(&mut self, arriving: Arriving, here: u64) -> Result<Step, Fault> {
-        let missing = arriving.missing - here;
-        if missing > 0 {
-            self.arriving = Some(Arriving { received: arriving.received + here, missing, ..arriving });
+    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step, Fault> {
+        arriving.received += here;
+        arriving.missing -= here;
+        if arriving.missing > 0 {
+            self.arriving = Some(arriving);
             return Ok(Step::NeedMore);
         }
-        self.arriving = None;
         if arriving.opcode.is_control() {
-            let payload = self.control.take().map(|payload| payload.finish()).transpose()?;
-            return control(arriving.opcode, payload.as_ref().map(Message::as_bytes).unwrap_or_default());
+            return control(arriving.opcode, &arriving.control);
         }
         self.end_frame(arriving.fin)
     }
@@ -188,13 +184,14 @@ impl Receiver {
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
-        let arriving = self.arriving.filter(|arriving| arriving.missing >= DIRECT_FROM)?;
+        let arriving = self.arriving.as_ref().filter(|arriving| arriving.missing >= DIRECT_FROM)?;
         let at_most = usize::try_from(arriving.missing).unwrap_or(usize::MAX);
         Some(self.message.as_mut()?.spare(at_most))
     }
 
     fn filled(&mut self, read: usize) -> Result<Step, Fault> {
-        let Some((arriving, message)) = self.arriving.zip(self.message.as_mut()) else { return Ok(Step::NeedMore) };
+        let Some(arriving) = self.arriving.take() else { return Ok(Step::NeedMore) };
+        let Some(message) = &mut self.message else { return Ok(Step::NeedMore) };
         message.filled(read, arriving.mask, arriving.received)?;
         self.arrived(arriving, read as u64)
     }

@@ -27,44 +27,49 @@ pub(crate) enum Due {
 #[derive(Debug)]
 pub(super) struct Timers {
     heard: Instant,
-    pinged: Option<Instant>,
     blocked: Option<Instant>,
-    closing: Option<Instant>,
-    stopped: Stopped,
+    stage: Stage,
 }
 
+/// Ping, pong and close exclude each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopped {
-    No,
-    Yes,
+enum Stage {
+    Listening,
+    Pinged(Instant),
+    Closing(Instant),
+    Over,
 }
 
 impl Timers {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { heard: now, pinged: None, blocked: None, closing: None, stopped: Stopped::No }
+        Self { heard: now, blocked: None, stage: Stage::Listening }
     }
 
-    pub(super) fn closing(&mut self, now: Instant) {
-        self.pinged = None;
-        self.closing.get_or_insert(now);
+    pub(super) const fn closing(&mut self, now: Instant) {
+        if let Stage::Listening | Stage::Pinged(_) = self.stage {
+            self.stage = Stage::Closing(now);
+        }
     }
 
     pub(super) const fn stop(&mut self) {
-        self.stopped = Stopped::Yes;
+        self.stage = Stage::Over;
+        self.blocked = None;
     }
 
     fn earliest(&self, state: State, timings: &Timings) -> Option<(Instant, Timer)> {
-        if self.stopped == Stopped::Yes {
-            return None;
-        }
-        let keepalive = match (state, timings.ping_after, self.pinged) {
-            (State::Open, Some(_), Some(pinged)) => Some((after(pinged, timings.pong_within), Timer::Pong)),
-            (State::Open, Some(ping_after), None) => Some((after(self.heard, ping_after), Timer::Ping)),
-            _ => None,
+        let peer = match (self.stage, timings.ping_after) {
+            (Stage::Closing(since), _) => Some((after(since, timings.close), Timer::Close)),
+            (Stage::Pinged(since), _) => Some((after(since, timings.pong_within), Timer::Pong)),
+            (Stage::Listening, Some(silence)) if state == State::Open => {
+                Some((after(self.heard, silence), Timer::Ping))
+            }
+            (Stage::Listening | Stage::Over, _) => None,
         };
-        let write = self.blocked.map(|since| (after(since, timings.write), Timer::Write));
-        let close = self.closing.map(|since| (after(since, timings.close), Timer::Close));
-        [close, write, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [peer, self.write(timings)].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn write(&self, timings: &Timings) -> Option<(Instant, Timer)> {
+        self.blocked.map(|since| (after(since, timings.write), Timer::Write))
     }
 }
 
@@ -85,7 +90,9 @@ impl Connection {
     /// Bytes arrived.
     pub(crate) const fn heard(&mut self, now: Instant) {
         self.timers.heard = now;
-        self.timers.pinged = None;
+        if let Stage::Pinged(_) = self.timers.stage {
+            self.timers.stage = Stage::Listening;
+        }
     }
 
     /// The transport refuses bytes since `now`, or accepts them again.
@@ -100,8 +107,11 @@ impl Connection {
 
     /// The same for someone who only writes, and therefore cannot tell whether the peer is silent.
     pub(crate) fn write_deadline(&self, timings: &Timings) -> Option<Instant> {
-        let write = self.timers.blocked.map(|since| after(since, timings.write));
-        let close = self.timers.closing.map(|since| after(since, timings.close));
+        let write = self.timers.write(timings).map(|(at, _)| at);
+        let close = match self.timers.stage {
+            Stage::Closing(since) => Some(after(since, timings.close)),
+            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
+        };
         [write, close].into_iter().flatten().min()
     }
 
@@ -110,7 +120,7 @@ impl Connection {
         let (_, timer) = self.timers.earliest(self.state, timings).filter(|(at, _)| *at <= now)?;
         Some(match timer {
             Timer::Ping => {
-                self.timers.pinged = Some(now);
+                self.timers.stage = Stage::Pinged(now);
                 // A Ping of the application that still waits asks the same question.
                 let _ = self.ping(Bytes::new());
                 Due::Ping
