@@ -32,7 +32,7 @@ pub struct Limits {
     pub max_queue: usize,
     /// Bytes read and dropped after the closing handshake or a failure, so that unread input does not turn the end of
     /// the connection into a reset that destroys our Close frame. Default 1 MiB.
-    pub max_drain: u64,
+    pub max_drain: u32,
 }
 
 impl Limits {

@@ -7,10 +7,7 @@ use std::{
     net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     task::Poll,
     time::Duration,
 };
@@ -31,7 +28,7 @@ use crate::{
     server::{Acceptor, Origins},
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{close, lend},
+    websocket::{Place, close, hold, lend},
 };
 
 /// Any error, as applications return it from their closure.
@@ -176,7 +173,7 @@ impl Server {
             tls: self.tls,
             handshakes: Mutex::default(),
             max_handshakes: self.max_handshakes,
-            open: AtomicUsize::new(0),
+            open: Arc::default(),
             max_connections: self.max_connections,
             application,
         });
@@ -187,7 +184,7 @@ impl Server {
                     pause = FIRST_PAUSE;
                     let handshake = shared.begin();
                     let opened = Box::pin(Arc::clone(&shared).opened(stream, peer, handshake));
-                    spawn(Arc::clone(&shared).run(opened));
+                    spawn(Shared::run(opened));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -241,7 +238,7 @@ struct Shared<F> {
     tls: Option<TlsAcceptor>,
     handshakes: Mutex<Handshakes>,
     max_handshakes: usize,
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     max_connections: usize,
     application: F,
 }
@@ -257,15 +254,6 @@ struct Handshakes {
 struct Handshake {
     id: u64,
     cut: oneshot::Receiver<()>,
-}
-
-/// One of `max_connections`, until dropped.
-struct Place<F>(Arc<Shared<F>>);
-
-impl<F> Drop for Place<F> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl<F> Shared<F> {
@@ -285,14 +273,6 @@ impl<F> Shared<F> {
         self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&id);
     }
 
-    fn take_place(self: &Arc<Self>) -> Result<Place<F>, Refusal> {
-        let place = Place(Arc::clone(self));
-        if self.open.fetch_add(1, Ordering::Relaxed) < self.max_connections {
-            return Ok(place);
-        }
-        Err(Refusal::unavailable("This server has as many connections as it may; max_connections is the setting."))
-    }
-
     async fn open(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
         stream.set_nodelay(true)?;
         let (stream, scheme) = match &self.tls {
@@ -301,15 +281,14 @@ impl<F> Shared<F> {
         };
         let mut place = None;
         let room = || {
-            place = Some(self.take_place()?);
-            Ok(())
+            place = Place::take(&self.open, self.max_connections);
+            let full = "This server has as many connections as it may; max_connections is the setting.";
+            if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
         };
-        let (ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
+        hold(&mut ws, place);
         request.extensions_mut().insert(PeerAddr(peer));
-        match place {
-            Some(place) => Ok(Opened { ws, request, place }),
-            None => Err(Error::Timeout(Awaited::Handshake)),
-        }
+        Ok(Opened { ws, request, shared: Arc::clone(self) })
     }
 }
 
@@ -321,39 +300,37 @@ where
     /// A connection from its first byte to its last.
     ///
     /// The handshake and the closing are boxed, so that their memory is free while the connection lives.
-    async fn run(self: Arc<Self>, handshake: Pin<Box<dyn Future<Output = Option<Box<Opened<F>>>> + Send>>) {
-        let Some(opened) = handshake.await else { return };
-        let (lease, place);
+    async fn run(mut handshake: Boxed<Option<Box<Opened<F>>>>) {
+        let opened = handshake.as_mut().await;
+        drop(handshake);
+        let Some(opened) = opened else { return };
+        let lease;
         let mut application = pin!({
-            let Opened { mut ws, request, place: taken } = *opened;
+            // Moved first: else the emptied box would live as long as the connection.
+            let boxed = opened;
+            let Opened { mut ws, request, shared } = *boxed;
             lease = lend(&mut ws);
-            place = taken;
-            AssertUnwindSafe((self.application)(ws, request)).catch_unwind()
+            AssertUnwindSafe((shared.application)(ws, request)).catch_unwind()
         });
         let mut outcome = None;
-        let mut closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
-        let mut connection = Lent::Out;
+        let mut closing: Option<Boxed<()>> = None;
         poll_fn(|cx| {
-            if outcome.is_none()
-                && let Poll::Ready(done) = application.as_mut().poll(cx)
-            {
-                outcome = Some(code(done));
-            }
-            // An application may go on with other work after it let go of its connection.
-            if connection == Lent::Out
-                && let Poll::Ready(returned) = lease.poll_returned(cx)
-            {
-                connection = Lent::Returned;
-                closing = Some(Box::pin(close(returned, outcome.unwrap_or(CloseCode::NORMAL))));
+            if outcome.is_none() {
+                let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
+                if let Poll::Ready(done) = polled {
+                    outcome = Some(code(done));
+                }
+                // An application may go on with other work after it let go of its connection.
+                if let Some(connection) = returned {
+                    closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
+                }
             }
             if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
                 closing = None;
             }
-            let done = outcome.is_some() && connection == Lent::Returned && closing.is_none();
-            if done { Poll::Ready(()) } else { Poll::Pending }
+            if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        drop(place);
     }
 }
 
@@ -391,18 +368,13 @@ impl<F> Shared<F> {
     }
 }
 
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// A connection after its handshake.
 struct Opened<F> {
     ws: WebSocket<Transport>,
     request: Request<()>,
-    place: Place<F>,
-}
-
-/// Where a connection is that the application was lent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lent {
-    Out,
-    Returned,
+    shared: Arc<Shared<F>>,
 }
 
 /// How an application's end is told to the peer.

@@ -66,7 +66,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             if self.phase != Phase::Open {
                 return self.poll_end(cx);
             }
-            if !self.input.is_empty() {
+            if let Some(input) = self.input.pending() {
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
@@ -74,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                     return Poll::Pending;
                 }
                 self.budget -= 1;
-                let step = self.connection.receive(self.input.buffer(), &self.config.limits);
+                let step = self.connection.receive(input, &self.config.limits);
                 match self.took(step, cx) {
                     Taken::Event(event) => return Poll::Ready(Some(Ok(event))),
                     Taken::Again => continue,

@@ -35,7 +35,7 @@ pub(super) enum Phase {
     Shutdown,
     /// The peer's last bytes are read and dropped: unread input would turn the end into a reset, which destroys what the
     /// peer has not read yet. This many have been.
-    Drain(u64),
+    Drain(u32),
     /// One last try to write what is queued, without waiting.
     Cut,
     Gone,
@@ -107,12 +107,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     }
 
     /// Reads until the peer's end, or until it has sent more than it may.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, mut drained: u64) -> Poll<()> {
+    fn poll_drain(&mut self, cx: &mut Context<'_>, mut drained: u32) -> Poll<()> {
         loop {
             self.input.discard();
             match poll_read_buf(Pin::new(&mut self.io), cx, self.input.room()) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(read)) => drained += read as u64,
+                Poll::Ready(Ok(read)) => drained = drained.saturating_add(u32::try_from(read).unwrap_or(u32::MAX)),
                 Poll::Pending => {
                     self.input.discard();
                     self.phase = Phase::Drain(drained);

@@ -1,7 +1,10 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -41,10 +44,32 @@ pub(crate) struct Inner<S> {
     pub(super) wakers: Wakers,
     /// What `poll_next` will yield as its last item.
     pub(super) failure: Option<Box<Error>>,
-    pub(super) subprotocol: Option<Box<str>>,
+    #[expect(clippy::box_collection, reason = "most connections have none, and idle ones are many")]
+    pub(super) subprotocol: Option<Box<String>>,
+    /// Held for as long as the connection lives, by a server that counts its connections.
+    pub(super) place: Option<Place>,
     pub(super) phase: Phase,
     pub(super) budget: u16,
     pub(super) transport: Transported,
+}
+
+/// One of the connections a server may have, until dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes a place, if fewer than `max` are taken.
+    pub(crate) fn take(open: &Arc<AtomicUsize>, max: usize) -> Option<Self> {
+        let place = Self(Arc::clone(open));
+        let before = open.fetch_add(1, Ordering::Relaxed);
+        (before < max).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What the transport is known to hold back.
@@ -77,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             wakers: Wakers::default(),
             failure: None,
             subprotocol: None,
+            place: None,
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
             transport: Transported::Flushed,
@@ -258,22 +284,5 @@ pub(super) fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-#[cfg(test)]
-mod size_probe {
-    #[test]
-    fn sizes() {
-        use super::*;
-        use std::mem::size_of;
-        println!("Inner<Transport> {}", size_of::<Inner<crate::Transport>>());
-        println!("Connection {}", size_of::<Connection>());
-        println!("Input {}", size_of::<Input>());
-        println!("Wakers {}", size_of::<Wakers>());
-        println!("Sleep {}", size_of::<tokio::time::Sleep>());
-        println!("TcpStream {}", size_of::<tokio::net::TcpStream>());
-        println!("Transport {}", size_of::<crate::Transport>());
-        println!("Request {}", size_of::<http::Request<()>>());
-        println!("WebSocket {}", size_of::<crate::WebSocket<crate::Transport>>());
     }
 }

@@ -1,15 +1,17 @@
 //! How a server takes a connection back that it lent to the application.
+//!
+//! An application nearly always lets go of its connection while the server polls it, so a place per thread is enough to
+//! hand it back: lending costs an idle connection nothing.
 
-use std::{
-    future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll, Waker},
+use std::{cell::RefCell, future::poll_fn};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    runtime::Handle,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use crate::{
-    WebSocket,
+    Transport, WebSocket,
     proto::{CloseCode, CloseFrame},
     websocket::{inner::Inner, wakers::Side},
 };
@@ -19,20 +21,12 @@ use crate::{
 pub(super) struct Leased<S> {
     /// Taken only by dropping.
     inner: Option<Box<Inner<S>>>,
-    lease: Option<Arc<Slot<S>>>,
-}
-
-type Slot<S> = Mutex<Returned<S>>;
-
-#[derive(Debug)]
-struct Returned<S> {
-    inner: Option<Box<Inner<S>>>,
-    waker: Option<Waker>,
+    give_back: Option<fn(Box<Inner<S>>)>,
 }
 
 impl<S> Leased<S> {
     pub(super) const fn new(inner: Box<Inner<S>>) -> Self {
-        Self { inner: Some(inner), lease: None }
+        Self { inner: Some(inner), give_back: None }
     }
 
     pub(super) fn get(&mut self) -> &mut Inner<S> {
@@ -46,44 +40,55 @@ impl<S> Leased<S> {
 
 impl<S> Drop for Leased<S> {
     fn drop(&mut self) {
-        if let Some(slot) = self.lease.take() {
-            let waker = {
-                let mut returned = slot.lock().unwrap_or_else(PoisonError::into_inner);
-                returned.inner = self.inner.take();
-                returned.waker.take()
-            };
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        if let Some((inner, give_back)) = self.inner.take().zip(self.give_back) {
+            give_back(inner);
         }
     }
 }
 
-/// The lender's end.
+/// The lender's end: the address of the connection, which is its own for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Lease<S>(Arc<Slot<S>>);
+pub(crate) struct Lease(usize);
 
-impl<S> Lease<S> {
-    /// The connection, once the application has dropped it.
-    pub(crate) fn poll_returned(&self, cx: &Context<'_>) -> Poll<Box<Inner<S>>> {
-        let mut returned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match returned.inner.take() {
-            Some(inner) => Poll::Ready(inner),
-            None => {
-                if !returned.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    returned.waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-        }
+/// What this thread is polling for a lender, and what came back meanwhile.
+#[derive(Debug, Default)]
+struct Counter {
+    lent: Option<usize>,
+    returned: Option<Box<Inner<Transport>>>,
+}
+
+thread_local! {
+    static COUNTER: RefCell<Counter> = const { RefCell::new(Counter { lent: None, returned: None }) };
+}
+
+/// Lends a connection.
+pub(crate) fn lend(ws: &mut WebSocket<Transport>) -> Lease {
+    ws.inner.give_back = Some(give_back);
+    Lease(address(ws.inner.peek()))
+}
+
+impl Lease {
+    /// Polls the application. If it lets go of the connection meanwhile, here it is.
+    pub(crate) fn watch<T>(&self, poll: impl FnOnce() -> T) -> (T, Option<Box<Inner<Transport>>>) {
+        let outer = COUNTER.take();
+        COUNTER.set(Counter { lent: Some(self.0), returned: None });
+        let polled = poll();
+        (polled, COUNTER.replace(outer).returned)
     }
 }
 
-/// Lends a connection: dropping it returns it to the lease.
-pub(crate) fn lend<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>) -> Lease<S> {
-    let slot = Arc::new(Mutex::new(Returned { inner: None, waker: None }));
-    ws.inner.lease = Some(Arc::clone(&slot));
-    Lease(slot)
+fn give_back(inner: Box<Inner<Transport>>) {
+    let watched = COUNTER.with_borrow(|counter| counter.lent == Some(address(&inner)));
+    if watched {
+        COUNTER.with_borrow_mut(|counter| counter.returned = Some(inner));
+    } else if let Ok(runtime) = Handle::try_current() {
+        // The application gave it to another task, which is done with it.
+        runtime.spawn(close(inner, CloseCode::NORMAL));
+    }
+}
+
+fn address<S>(inner: &Inner<S>) -> usize {
+    std::ptr::from_ref(inner).addr()
 }
 
 /// Sends what is queued, closes, and waits for the end.

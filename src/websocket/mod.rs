@@ -41,6 +41,7 @@ use crate::{
 };
 
 use inner::Inner;
+pub(crate) use inner::Place;
 use lease::Leased;
 use wakers::Side;
 
@@ -124,6 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # Cancel safety
     ///
     /// Cancel-safe: no message is lost.
+    #[expect(clippy::should_implement_trait, reason = "what `next` means for streams")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> {
         poll_fn(|cx| self.inner.get().poll_message(cx))
     }
@@ -296,13 +298,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// The subprotocol that the opening handshake agreed on (RFC 6455 section 1.9).
     pub fn subprotocol(&self) -> Option<&str> {
-        self.inner.peek().subprotocol.as_deref()
+        self.inner.peek().subprotocol.as_deref().map(String::as_str)
     }
 
     /// The transport, to look at. Reading from it or writing to it breaks the connection.
     pub fn get_ref(&self) -> &S {
         &self.inner.peek().io
     }
+}
+
+/// Keeps a server's place taken for as long as the connection lives.
+pub(crate) fn hold<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>, place: Option<Place>) {
+    ws.inner.get().place = place;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {

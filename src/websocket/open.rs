@@ -95,13 +95,13 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Conf
     stream.write_all(&out).await?;
     stream.shutdown().await?;
     // Unread input would turn the end into a reset, which can destroy the answer before it is read.
-    let mut drained = 0;
+    let mut drained = 0_u32;
     while drained <= config.limits.max_drain {
         out.clear();
         out.reserve(HEAD_READ);
         match stream.read_buf(&mut out).await? {
             0 => break,
-            read => drained += read as u64,
+            read => drained = drained.saturating_add(u32::try_from(read).unwrap_or(u32::MAX)),
         }
     }
     Ok(())
@@ -141,7 +141,7 @@ fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let read_ahead = if read_ahead.is_empty() { BytesMut::new() } else { read_ahead };
     let mut inner = Inner::new(stream, role, config, read_ahead);
     let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-    inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(Into::into);
+    inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()));
     WebSocket::new(inner)
 }
 

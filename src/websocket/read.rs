@@ -15,89 +15,109 @@ const POOLED: usize = 8;
 const PARTIAL: usize = 13;
 
 thread_local! {
-    static POOL: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+    #[expect(clippy::vec_box, reason = "a connection takes over the box as it is")]
+    static POOL: RefCell<Vec<Box<BytesMut>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What was received and not decoded yet.
-#[derive(Debug)]
-pub(super) struct Input {
-    buffer: BytesMut,
-    partial: [u8; PARTIAL],
-    partial_len: u8,
+/// What was received and not decoded yet. A pointer and a tag: idle connections are many.
+#[derive(Debug, Default)]
+pub(super) enum Input {
+    /// Nothing.
+    #[default]
+    Blank,
+    /// The beginning of a header, kept without a buffer.
+    Partial(Box<Partial>),
+    /// A buffer in use.
+    Buffer(Box<BytesMut>),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Partial {
+    bytes: [u8; PARTIAL],
+    len: u8,
 }
 
 impl Input {
-    pub(super) const fn new(read_ahead: BytesMut) -> Self {
-        Self { buffer: read_ahead, partial: [0; PARTIAL], partial_len: 0 }
+    pub(super) fn new(read_ahead: BytesMut) -> Self {
+        if read_ahead.is_empty() { Self::Blank } else { Self::Buffer(Box::new(read_ahead)) }
     }
 
-    /// Whether there is nothing to decode before more is read.
-    pub(super) fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+    /// The bytes to decode before more is read, if there are any.
+    pub(super) fn pending(&mut self) -> Option<&mut BytesMut> {
+        match self {
+            Self::Buffer(buffer) if !buffer.is_empty() => Some(buffer),
+            Self::Buffer(_) | Self::Partial(_) | Self::Blank => None,
+        }
     }
 
     /// Whether not even the beginning of a header is kept.
     pub(super) fn is_blank(&self) -> bool {
-        self.buffer.is_empty() && self.partial_len == 0
-    }
-
-    pub(super) const fn buffer(&mut self) -> &mut BytesMut {
-        &mut self.buffer
+        match self {
+            Self::Blank => true,
+            Self::Partial(_) => false,
+            Self::Buffer(buffer) => buffer.is_empty(),
+        }
     }
 
     /// The buffer with room to read into, and with what was left of the last one.
     pub(super) fn room(&mut self) -> &mut BytesMut {
-        let left = self.buffer.len();
-        if !self.buffer.try_reclaim(READ_BUFFER.saturating_sub(left)) {
-            let mut buffer = take();
-            buffer.extend_from_slice(&self.buffer);
-            self.buffer = buffer;
+        let ready = match std::mem::take(self) {
+            Self::Buffer(mut buffer) => {
+                let room = READ_BUFFER.saturating_sub(buffer.len());
+                if buffer.try_reclaim(room) {
+                    buffer
+                } else {
+                    let mut fresh = take();
+                    fresh.extend_from_slice(&buffer);
+                    fresh
+                }
+            }
+            Self::Partial(partial) => {
+                let mut buffer = take();
+                buffer.extend_from_slice(partial.bytes.get(..usize::from(partial.len)).unwrap_or_default());
+                buffer
+            }
+            Self::Blank => take(),
+        };
+        *self = Self::Buffer(ready);
+        match self {
+            Self::Buffer(buffer) => buffer,
+            Self::Blank | Self::Partial(_) => unreachable!("assigned just above"),
         }
-        if self.partial_len > 0 {
-            let partial = self.partial.get(..usize::from(self.partial_len)).unwrap_or_default();
-            self.buffer.extend_from_slice(partial);
-            self.partial_len = 0;
-        }
-        &mut self.buffer
     }
 
     /// Drops what is left and gives the buffer back.
     pub(super) fn discard(&mut self) {
-        self.buffer.clear();
-        self.partial_len = 0;
-        self.release();
+        if let Self::Buffer(buffer) = std::mem::take(self) {
+            give(buffer);
+        }
     }
 
     /// Gives the buffer back while nothing arrives; an unfinished header is kept here.
     pub(super) fn release(&mut self) {
-        match (self.partial.get_mut(..self.buffer.len()), u8::try_from(self.buffer.len())) {
-            (Some(partial), Ok(len)) => {
-                if len > 0 {
-                    partial.copy_from_slice(&self.buffer);
-                    self.partial_len = len;
-                }
-            }
-            // More than a header is left: it is not decoded yet and stays.
-            _ => return,
-        }
-        if self.buffer.capacity() > 0 {
-            give(std::mem::take(&mut self.buffer));
+        let Self::Buffer(buffer) = self else { return };
+        let mut partial = Partial { bytes: [0; PARTIAL], len: 0 };
+        // More than a header is not decoded yet, and stays where it is.
+        let Some(kept) = partial.bytes.get_mut(..buffer.len()) else { return };
+        kept.copy_from_slice(buffer);
+        partial.len = u8::try_from(buffer.len()).unwrap_or_default();
+        let keep = if partial.len == 0 { Self::Blank } else { Self::Partial(Box::new(partial)) };
+        if let Self::Buffer(buffer) = std::mem::replace(self, keep) {
+            give(buffer);
         }
     }
 }
 
-fn take() -> BytesMut {
-    let pooled = POOL.with_borrow_mut(Vec::pop);
-    match pooled {
-        Some(mut buffer) => {
-            // A message that is still in use may share the buffer; then it is left to it.
-            if buffer.try_reclaim(READ_BUFFER) { buffer } else { BytesMut::with_capacity(READ_BUFFER) }
-        }
-        None => BytesMut::with_capacity(READ_BUFFER),
+fn take() -> Box<BytesMut> {
+    let mut buffer = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
+    // A message that is still in use may share the buffer; then it is left to it.
+    if !buffer.try_reclaim(READ_BUFFER) {
+        *buffer = BytesMut::with_capacity(READ_BUFFER);
     }
+    buffer
 }
 
-fn give(mut buffer: BytesMut) {
+fn give(mut buffer: Box<BytesMut>) {
     buffer.clear();
     POOL.with_borrow_mut(|pool| {
         if pool.len() < POOLED {
@@ -121,8 +141,8 @@ mod tests {
         let mut input = Input::new(BytesMut::new());
         input.room().extend_from_slice(&[0x82, 0x7f]);
         input.release();
-        assert!(input.is_empty() && !input.is_blank());
-        assert_eq!(input.buffer.capacity(), 0);
+        assert!(matches!(input, Input::Partial(_)));
+        assert!(input.pending().is_none() && !input.is_blank());
         assert_eq!(&input.room()[..], [0x82, 0x7f]);
     }
 }
