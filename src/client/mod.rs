@@ -114,7 +114,7 @@ impl Client {
     ///
     /// ```
     /// let client = wireline::Client::new("ws://127.0.0.1:8080")?.host("chat.example.com")?;
-    /// # wireline::Result::Ok(())
+    /// # Ok::<(), wireline::Error>(())
     /// ```
     pub fn host(self, host: impl TryInto<HeaderValue>) -> Result<Self> {
         let host = host.try_into().map_err(|_| Misuse::InvalidRequest("Host must be a host with an optional port"))?;
@@ -131,7 +131,7 @@ impl Client {
     /// let mut config = wireline::Config::default();
     /// config.limits.max_message = Some(1024);
     /// let client = wireline::Client::new("ws://127.0.0.1:8080")?.config(config)?;
-    /// # wireline::Result::Ok(())
+    /// # Ok::<(), wireline::Error>(())
     /// ```
     pub fn config(self, config: Config) -> Result<Self> {
         config.validate()?;
@@ -227,7 +227,7 @@ impl Client {
     ///
     /// ```no_run
     /// let client = wireline::Client::new("wss://intranet.example")?.native_roots();
-    /// # wireline::Result::Ok(())
+    /// # Ok::<(), wireline::Error>(())
     /// ```
     #[must_use]
     pub fn native_roots(self) -> Self {

@@ -84,7 +84,7 @@ impl Acceptor {
     /// let mut config = wireline::Config::default();
     /// config.limits.max_message = Some(1024);
     /// let acceptor = wireline::server::Acceptor::new().config(config)?;
-    /// # wireline::Result::Ok(())
+    /// # Ok::<(), wireline::Error>(())
     /// ```
     pub fn config(self, config: Config) -> Result<Self> {
         config.validate()?;

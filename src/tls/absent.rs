@@ -2,9 +2,9 @@ use tokio::net::TcpStream;
 
 use crate::{Result, proto::Misuse, transport::Transport};
 
-/// Stands in for a TLS client configuration.
+/// Stands in for a TLS client configuration, and has no value by name, as that has none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TlsConnector;
+pub(crate) struct TlsConnector(());
 
 impl TlsConnector {
     #[expect(clippy::unused_async, reason = "the same signature as with TLS")]

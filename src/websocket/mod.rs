@@ -285,7 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// let ws = WebSocket::after_handshake(stream, Role::Server, Config::default())?;
     /// assert_eq!(ws.config(), &Config::default());
-    /// # wireline::Result::Ok(()) }).unwrap();
+    /// # Ok::<(), wireline::Error>(()) }).unwrap();
     /// ```
     pub fn config(&self) -> &Config {
         &self.inner.peek().config

@@ -55,6 +55,7 @@ async def run_client(url, tls):
                 ssl=tls or True,
                 protocols=scenario.OFFERED,
                 max_msg_size=scenario.MAX_MESSAGE,
+                timeout=aiohttp.ClientWSTimeout(ws_close=scenario.CLOSE_TIMEOUT),
                 autoping=False,
             )
             return Connection(inner, inner.protocol)
@@ -65,7 +66,10 @@ async def run_client(url, tls):
 async def run_server(server, tls, listening):
     async def handle(request):
         inner = web.WebSocketResponse(
-            protocols=[scenario.SUBPROTOCOL], max_msg_size=scenario.MAX_MESSAGE, autoping=False
+            protocols=[scenario.SUBPROTOCOL],
+            max_msg_size=scenario.MAX_MESSAGE,
+            timeout=scenario.CLOSE_TIMEOUT,
+            autoping=False,
         )
         await inner.prepare(request)
         await server.serve(Connection(inner, inner.ws_protocol), request.path)

@@ -38,7 +38,12 @@ async def run_client(url, tls):
     async def open_path(path):
         return Connection(
             await connect(
-                url + path, ssl=tls, subprotocols=scenario.OFFERED, max_size=scenario.MAX_MESSAGE, proxy=None
+                url + path,
+                ssl=tls,
+                subprotocols=scenario.OFFERED,
+                max_size=scenario.MAX_MESSAGE,
+                close_timeout=scenario.CLOSE_TIMEOUT,
+                proxy=None,
             )
         )
 
@@ -50,7 +55,13 @@ async def run_server(server, tls, listening):
         await server.serve(Connection(inner), inner.request.path)
 
     async with serve(
-        handle, "127.0.0.1", 0, ssl=tls, subprotocols=[scenario.SUBPROTOCOL], max_size=scenario.MAX_MESSAGE
+        handle,
+        "127.0.0.1",
+        0,
+        ssl=tls,
+        subprotocols=[scenario.SUBPROTOCOL],
+        max_size=scenario.MAX_MESSAGE,
+        close_timeout=scenario.CLOSE_TIMEOUT,
     ) as listener:
         listening(listener.sockets[0].getsockname()[1])
         await asyncio.Future()

@@ -9,8 +9,11 @@ import { OFFERED, client, equal } from "./scenario.mjs";
 
 const { WebSocket, WebSocketServer } = createRequire(new URL("../../target/peers/node/", import.meta.url))("ws");
 
+// In milliseconds, and longer than a test may take, so that an ending that is not clean cannot pass by waiting.
+const closeTimeout = 120_000;
+
 async function runClient(url, ca) {
-  const connect = (path) => new WebSocket(url.replace(/\/$/, "") + path, OFFERED, { ca });
+  const connect = (path) => new WebSocket(url.replace(/\/$/, "") + path, OFFERED, { ca, closeTimeout });
   await client(connect, ping);
   console.log("passed");
 }
@@ -25,6 +28,7 @@ function runServer(cert, key) {
   const listener = cert ? https.createServer({ cert, key }) : http.createServer();
   const server = new WebSocketServer({
     server: listener,
+    closeTimeout,
     handleProtocols: (offered) => offered.has("echo.v1") && "echo.v1",
   });
   const endings = new Endings();

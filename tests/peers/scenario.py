@@ -19,6 +19,8 @@ OFFERED = ["other", "echo.v1"]
 SUBPROTOCOL = "echo.v1"
 TEXT = "Grüße, 世界 🦀"
 MAX_MESSAGE = 8 * 1024 * 1024
+# In seconds, and longer than a test may take, so that an ending that is not clean cannot pass by waiting.
+CLOSE_TIMEOUT = 120
 
 
 def pattern(length):

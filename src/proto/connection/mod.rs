@@ -1,14 +1,6 @@
 //! The rules of an open connection, from the first frame to the last.
 //!
-//! A [`Connection`] does no I/O. Its methods come in four families:
-//!
-//! - **bytes in**: [`Connection::receive`] (and [`Connection::spare`] with [`Connection::filled`], which skip a copy for
-//!   large payloads); call again until it says [`Step::NeedMore`];
-//! - **the application's wishes**: [`Connection::send`], [`Connection::ping`], [`Connection::close`];
-//! - **bytes out**: data and Close frames are encoded into the caller's [`Output`](crate::proto::codec::encoder::Output) at once; Ping and Pong wait in their
-//!   slots until the caller reaches a frame boundary and calls [`Connection::urgent`];
-//! - **the clock**: [`Connection::deadline`] says when [`Connection::handle_timeout`] wants to be called; calling it early
-//!   does no harm.
+//! What is public here are the values it hands out; [`WebSocket`](crate::WebSocket) drives it.
 
 mod closing;
 mod receive;
@@ -62,7 +54,18 @@ pub enum Event {
     Close(Option<CloseFrame>),
 }
 
-/// One end of an open connection. See the module's documentation for how to drive it.
+/// One end of an open connection.
+///
+/// It does no I/O. Its methods come in four families:
+///
+/// - **bytes in**: [`receive`](Self::receive) (and [`spare`](Self::spare) with [`filled`](Self::filled), which skip a copy
+///   for large payloads); call again until it says [`Step::NeedMore`];
+/// - **the application's wishes**: [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close);
+/// - **bytes out**: data and Close frames are encoded into the caller's
+///   [`Output`](crate::proto::codec::encoder::Output) at once; Ping and Pong wait in their slots until the caller reaches
+///   a frame boundary and calls [`urgent`](Self::urgent);
+/// - **the clock**: [`deadline`](Self::deadline) says when [`handle_timeout`](Self::handle_timeout) wants to be called;
+///   calling it early does no harm.
 #[derive(Debug)]
 pub(crate) struct Connection {
     role: Role,

@@ -1,7 +1,7 @@
 //! Messages: what applications send each other (RFC 6455 section 5.6).
 //!
-//! A message travels in one frame or in several; [`assembler`] puts received fragments together, [`fragmenter`] cuts what
-//! is sent. Control frames are no messages and have no variant here.
+//! A message travels in one frame or in several: `assembler` puts received fragments together, `fragmenter` cuts what is
+//! sent. Control frames are no messages and have no variant here.
 
 pub(crate) mod assembler;
 pub(crate) mod fragmenter;

@@ -5,26 +5,32 @@ use std::{collections::HashMap, error::Error, sync::Arc};
 use bytes::Bytes;
 use rustls::ClientConfig;
 use tokio::sync::watch;
-use wireline::{Client, CloseCode, Ending, Event, Message, Server, Transport, WebSocket};
+use wireline::{Client, CloseCode, Config, Ending, Event, Message, Server, Transport, WebSocket};
+
+use super::DEADLINE;
 
 const OFFERED: [&str; 2] = ["other", "echo.v1"];
 const SUBPROTOCOL: &str = "echo.v1";
 
-/// How the connections of our server ended, as `CODE REASON`, by the path of their request.
+/// How the connections of our server ended, as `CODE REASON` if cleanly, by the path of their request.
 type Endings = watch::Sender<HashMap<String, String>>;
 
 /// The server's side. Does not return.
 pub(super) async fn serve(server: Server) -> wireline::Result<()> {
     let endings = Arc::new(Endings::default());
     server
+        .config(patient())?
         .subprotocols([SUBPROTOCOL])
         .serve(move |mut ws, request| {
             let endings = Arc::clone(&endings);
             async move {
                 let outcome = answer(&mut ws, &endings).await;
-                let ending = ws.ending().map(|ending| format!("{} {}", ending.code(), ending.reason()));
+                let ending = match ws.ending() {
+                    Some(ending) if ending.is_clean() => format!("{} {}", ending.code(), ending.reason()),
+                    other => format!("{other:?}"),
+                };
                 let path = request.uri().path().to_owned();
-                endings.send_modify(|endings| _ = endings.insert(path, ending.unwrap_or_default()));
+                endings.send_modify(|endings| _ = endings.insert(path, ending));
                 outcome
             }
         })
@@ -59,6 +65,7 @@ async fn answer(ws: &mut WebSocket<Transport>, endings: &Endings) -> Result<(), 
 pub(super) async fn play(url: &str, tls: Option<Arc<ClientConfig>>) {
     let connect = async |path: &str| {
         let client = Client::new(format!("{url}{path}")).expect("a URL");
+        let client = client.config(patient()).expect("a valid configuration");
         let client = client.subprotocols(OFFERED).expect("valid subprotocols");
         let client = match &tls {
             Some(tls) => client.tls(Arc::clone(tls)),
@@ -110,6 +117,14 @@ pub(super) async fn play(url: &str, tls: Option<Arc<ClientConfig>>) {
     echo.close(CloseCode::NORMAL, "").await.expect("closed");
     assert!(echo.next().await.is_none(), "nothing comes after the Close");
     assert!(echo.ending().is_some_and(Ending::is_clean), "ended with {:?}", echo.ending());
+}
+
+/// The defaults, but for the close deadline, which is longer than a test may take: with it, a peer that leaves our
+/// connection open after the Close frames fails the test, where else it would only be waited for.
+fn patient() -> Config {
+    let mut config = Config::default();
+    config.timings.close = 2 * DEADLINE;
+    config
 }
 
 /// Waits for the next message. Long ones are not printed whole.

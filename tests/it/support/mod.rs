@@ -1,3 +1,3 @@
 //! What the tests share.
 
-pub mod suite;
+pub(crate) mod suite;
