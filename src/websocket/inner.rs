@@ -258,7 +258,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     /// Ends the connection at once: something did not happen in time.
     pub(super) fn cut(&mut self, awaited: Awaited) {
         let out = self.output.get_or_insert_with(Queue::take);
-        self.connection.fail(Cause::Timeout(awaited), now(), &mut random::mask, &mut **out);
+        let lost = self.transport == Transported::Broken;
+        let cause = if lost { Cause::Lost } else { Cause::Timeout(awaited) };
+        self.connection.fail(cause, now(), &mut random::mask, &mut **out);
         self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
         self.phase = Phase::Cut;
     }
