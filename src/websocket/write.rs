@@ -286,3 +286,152 @@ impl Output for Front<'_> {
 
     fn end_frame(&mut self) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A transport that takes as many bytes per write as it is told, and nothing in between.
+    struct Slow {
+        takes: Vec<usize>,
+        written: Vec<u8>,
+        vectored: bool,
+    }
+
+    impl Slow {
+        fn take(&mut self, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            match self.takes.pop() {
+                None | Some(0) => Poll::Pending,
+                Some(most) => {
+                    let taken = bytes.len().min(most);
+                    self.written.extend_from_slice(&bytes[..taken]);
+                    Poll::Ready(Ok(taken))
+                }
+            }
+        }
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.get_mut().take(bytes)
+        }
+
+        fn poll_write_vectored(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            slices: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            self.get_mut().take(&slices.iter().flat_map(|slice| slice.to_vec()).collect::<Vec<_>>())
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.vectored
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A frame of this many bytes, told apart by its first four.
+        Frame(usize),
+        /// A control frame, as soon as there is a boundary.
+        Control,
+        /// Write while the transport takes these many bytes at a time.
+        Write(Vec<usize>),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (4usize..200).prop_map(Step::Frame),
+            2 => (4usize..3 * BY_REFERENCE).prop_map(Step::Frame),
+            2 => Just(Step::Control),
+            3 => prop::collection::vec(0usize..40_000, 1..4).prop_map(Step::Write),
+        ];
+        prop::collection::vec(step, 1..40)
+    }
+
+    /// `kind`, three bytes of its number, then as many of `kind` as fit.
+    fn bytes(kind: u8, number: usize, len: usize) -> Vec<u8> {
+        let number = u32::try_from(number).unwrap().to_be_bytes();
+        let mut bytes = vec![kind, number[1], number[2], number[3]];
+        bytes.resize(len, kind);
+        bytes
+    }
+
+    fn write(queue: &mut Queue, io: &mut Slow, waiting: &mut usize, controls: &mut usize) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        loop {
+            if *waiting > 0
+                && let Some(mut front) = queue.front()
+            {
+                front.put(&bytes(b'c', *controls, 6));
+                *waiting -= 1;
+                *controls += 1;
+            }
+            if queue.is_empty() {
+                return;
+            }
+            let until = if *waiting > 0 { Until::Boundary } else { Until::End };
+            match queue.poll_write(io, cx, until) {
+                Poll::Ready(written) => assert!(written.unwrap() > 0),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn frames_stay_whole_and_in_order_with_control_frames_between(steps in steps(), vectored: bool) {
+            let mut queue = Queue::default();
+            let mut io = Slow { takes: Vec::new(), written: Vec::new(), vectored };
+            let (mut frames, mut lens, mut waiting, mut controls) = (0, Vec::new(), 0, 0);
+            for step in steps {
+                match step {
+                    Step::Frame(len) => {
+                        let frame = bytes(b'd', frames, len);
+                        queue.put(&frame[..4]);
+                        queue.put_payload(Bytes::copy_from_slice(&frame[4..]));
+                        queue.end_frame();
+                        frames += 1;
+                        lens.push(len);
+                    }
+                    Step::Control => waiting += 1,
+                    Step::Write(takes) => {
+                        io.takes = takes;
+                        write(&mut queue, &mut io, &mut waiting, &mut controls);
+                    }
+                }
+            }
+            io.takes = vec![usize::MAX; 4 * (frames + waiting + 1) + 400];
+            let expected_controls = controls + waiting;
+            write(&mut queue, &mut io, &mut waiting, &mut controls);
+            prop_assert!(queue.is_empty() && queue.len() == 0);
+
+            let mut rest = &io.written[..];
+            let (mut seen_frames, mut seen_controls) = (0, 0);
+            while let Some(kind) = rest.first() {
+                let expected = if *kind == b'c' {
+                    seen_controls += 1;
+                    bytes(b'c', seen_controls - 1, 6)
+                } else {
+                    seen_frames += 1;
+                    bytes(b'd', seen_frames - 1, lens[seen_frames - 1])
+                };
+                prop_assert!(rest.starts_with(&expected));
+                rest = &rest[expected.len()..];
+            }
+            prop_assert_eq!((seen_frames, seen_controls), (frames, expected_controls));
+        }
+    }
+}
