@@ -2,7 +2,7 @@
 
 mod uri;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Response};
 use tokio::{
@@ -149,12 +149,7 @@ impl Client {
     ///
     /// Dropping the future gives the attempt up.
     pub async fn connect(&self) -> Result<(WebSocket<Transport>, Response<()>)> {
-        let config = Arc::clone(&self.config);
-        let dialed = async {
-            let stream = self.dial().await?;
-            websocket::connect(stream, config, &self.request).await
-        };
-        Box::pin(websocket::within(self.config.timings.handshake, dialed)).await
+        Box::pin(websocket::connect(self.dial(), Arc::clone(&self.config), &self.request)).await
     }
 
     /// Opens the connection over a stream that is there already: a Unix socket, a tunnel, a TLS session of your own. The
@@ -179,8 +174,8 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let opened = websocket::connect(stream, Arc::clone(&self.config), &self.request);
-        Box::pin(websocket::within(self.config.timings.handshake, opened)).await
+        let dialed = ready(Ok(stream));
+        Box::pin(websocket::connect(dialed, Arc::clone(&self.config), &self.request)).await
     }
 
     async fn dial(&self) -> Result<Transport> {

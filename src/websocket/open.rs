@@ -10,7 +10,7 @@ use crate::{
     Config, Error, Result, WebSocket,
     proto::{
         Awaited, Misuse, Role,
-        handshake::{AwaitRequest, ClientRequest, HandshakeError, Refusal, encode_response},
+        handshake::{AwaitRequest, AwaitResponse, ClientRequest, HandshakeError, Refusal, encode_response},
     },
     websocket::{inner::Inner, random},
 };
@@ -107,28 +107,51 @@ async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Conf
     Ok(())
 }
 
-/// Asks a server to open a connection.
+/// Asks a server to open a connection, over a stream that is dialed first; both together within the handshake deadline.
 pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+    dial: impl Future<Output = Result<S>>,
     config: Arc<Config>,
     request: &ClientRequest,
 ) -> Result<(WebSocket<S>, Response<()>)> {
+    let mut awaiting = None;
+    let asked = within(config.timings.handshake, ask(dial, &config, request, &mut awaiting)).await;
+    let (stream, response, read_ahead) = match (asked, awaiting.map(AwaitResponse::eof)) {
+        (Ok(Some(opened)), _) => opened,
+        (Ok(None), Some(error)) => return Err(error.into()),
+        (Ok(None), None) => return Err(HandshakeError::NoResponse.into()),
+        // A server that has refused, but whose body does not come in time or breaks off, has refused all the same.
+        (Err(Error::Timeout(_) | Error::Network(_)), Some(rejected @ HandshakeError::Rejected(_))) => {
+            return Err(rejected.into());
+        }
+        (Err(error), _) => return Err(error),
+    };
+    let ws = open(stream, Role::Client, config, read_ahead, &response);
+    Ok((ws, response))
+}
+
+/// The stream, the response that opened the connection and what was read ahead; `None` if the server ended before. What
+/// was understood until then is in `awaiting`, even where this future is dropped.
+async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
+    dial: impl Future<Output = Result<S>>,
+    config: &Config,
+    request: &ClientRequest,
+    awaiting: &mut Option<AwaitResponse>,
+) -> Result<Option<(S, Response<()>, BytesMut)>> {
+    let mut stream = dial.await?;
     let mut input = BytesMut::new();
     let mut out = BytesMut::new();
-    let mut awaiting = request.start(random::nonce(), &config.limits, &mut out);
+    let awaiting = awaiting.insert(request.start(random::nonce(), &config.limits, &mut out));
     stream.write_all(&out).await?;
     stream.flush().await?;
-    let response = loop {
+    loop {
         if let Some(response) = awaiting.receive(&mut input)? {
-            break response;
+            return Ok(Some((stream, response, input)));
         }
         input.reserve(HEAD_READ);
         if stream.read_buf(&mut input).await? == 0 {
-            return Err(awaiting.eof().into());
+            return Ok(None);
         }
-    };
-    let ws = open(stream, Role::Client, config, input, &response);
-    Ok((ws, response))
+    }
 }
 
 fn open<S: AsyncRead + AsyncWrite + Unpin>(
