@@ -282,7 +282,7 @@ impl<F> Shared<F> {
         let mut place = None;
         let room = || {
             place = Place::take(&self.open, self.max_connections);
-            let full = "This server has as many connections as it may; max_connections is the setting.";
+            let full = "this server has as many connections as it may; max_connections is the setting";
             if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
         };
         let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
