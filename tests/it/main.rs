@@ -2,5 +2,7 @@
 
 mod support;
 
+mod opening;
+
 #[cfg(feature = "tls")]
 mod peers;
