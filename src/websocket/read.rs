@@ -31,7 +31,7 @@ pub(super) enum Input {
     Buffer(Box<BytesMut>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Partial {
     bytes: [u8; PARTIAL],
     len: u8,
@@ -61,25 +61,26 @@ impl Input {
 
     /// The buffer with room to read into, and with what was left of the last one.
     pub(super) fn room(&mut self) -> &mut BytesMut {
-        let ready = match std::mem::take(self) {
-            Self::Buffer(mut buffer) => {
-                let room = READ_BUFFER.saturating_sub(buffer.len());
-                if buffer.try_reclaim(room) {
-                    buffer
-                } else {
-                    let mut fresh = take();
-                    fresh.extend_from_slice(&buffer);
-                    fresh
+        // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
+        let (mut buffer, partial) = match std::mem::take(self) {
+            Self::Buffer(mut buffer) => match Partial::of(&buffer) {
+                Some(partial) => {
+                    buffer.clear();
+                    (buffer, partial)
                 }
-            }
-            Self::Partial(partial) => {
-                let mut buffer = take();
-                buffer.extend_from_slice(partial.bytes.get(..usize::from(partial.len)).unwrap_or_default());
-                buffer
-            }
-            Self::Blank => take(),
+                None => (buffer, Partial::default()),
+            },
+            Self::Partial(partial) => (take(), *partial),
+            Self::Blank => (take(), Partial::default()),
         };
-        *self = Self::Buffer(ready);
+        let left = buffer.len();
+        if !buffer.try_reclaim(READ_BUFFER.saturating_sub(left)) {
+            let mut fresh = take();
+            fresh.extend_from_slice(&buffer);
+            buffer = fresh;
+        }
+        buffer.extend_from_slice(partial.bytes());
+        *self = Self::Buffer(buffer);
         match self {
             Self::Buffer(buffer) => buffer,
             Self::Blank | Self::Partial(_) => unreachable!("assigned just above"),
@@ -93,18 +94,28 @@ impl Input {
         }
     }
 
-    /// Gives the buffer back while nothing arrives; an unfinished header is kept here.
+    /// Gives the buffer back while nothing arrives; an unfinished header is kept here. If more than that is left, it is
+    /// not decoded yet and stays.
     pub(super) fn release(&mut self) {
         let Self::Buffer(buffer) = self else { return };
-        let mut partial = Partial { bytes: [0; PARTIAL], len: 0 };
-        // More than a header is not decoded yet, and stays where it is.
-        let Some(kept) = partial.bytes.get_mut(..buffer.len()) else { return };
-        kept.copy_from_slice(buffer);
-        partial.len = u8::try_from(buffer.len()).unwrap_or_default();
+        let Some(partial) = Partial::of(buffer) else { return };
         let keep = if partial.len == 0 { Self::Blank } else { Self::Partial(Box::new(partial)) };
         if let Self::Buffer(buffer) = std::mem::replace(self, keep) {
             give(buffer);
         }
+    }
+}
+
+impl Partial {
+    /// A copy of what is left in a buffer, if it is no more than the beginning of a header.
+    fn of(buffer: &BytesMut) -> Option<Self> {
+        let mut partial = Self { len: u8::try_from(buffer.len()).ok()?, ..Self::default() };
+        partial.bytes.get_mut(..buffer.len())?.copy_from_slice(buffer);
+        Some(partial)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 

@@ -184,7 +184,11 @@ impl Receiver {
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
-        let arriving = self.arriving.as_ref().filter(|arriving| arriving.missing >= DIRECT_FROM)?;
+        // A frame that was only announced costs nothing: its first bytes come through the caller's input.
+        let arriving = self.arriving.as_deref()?;
+        if arriving.received == 0 || arriving.missing < DIRECT_FROM {
+            return None;
+        }
         let at_most = usize::try_from(arriving.missing).unwrap_or(usize::MAX);
         Some(self.message.as_mut()?.spare(at_most))
     }

@@ -68,6 +68,15 @@ impl Timers {
         [peer, self.write(timings)].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
+    /// Without what only a reader can answer for: whether the peer is silent.
+    fn earliest_for_writing(&self, timings: &Timings) -> Option<(Instant, Timer)> {
+        let close = match self.stage {
+            Stage::Closing(since) => Some((after(since, timings.close), Timer::Close)),
+            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
+        };
+        [close, self.write(timings)].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
     fn write(&self, timings: &Timings) -> Option<(Instant, Timer)> {
         self.blocked.map(|since| (after(since, timings.write), Timer::Write))
     }
@@ -107,18 +116,23 @@ impl Connection {
 
     /// The same for someone who only writes, and therefore cannot tell whether the peer is silent.
     pub(crate) fn write_deadline(&self, timings: &Timings) -> Option<Instant> {
-        let write = self.timers.write(timings).map(|(at, _)| at);
-        let close = match self.timers.stage {
-            Stage::Closing(since) => Some(after(since, timings.close)),
-            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
-        };
-        [write, close].into_iter().flatten().min()
+        self.timers.earliest_for_writing(timings).map(|(at, _)| at)
     }
 
     /// Says what is due at `now`; harmless to call early. A keepalive Ping is queued here.
     pub(crate) fn handle_timeout(&mut self, now: Instant, timings: &Timings) -> Option<Due> {
         let (_, timer) = self.timers.earliest(self.state, timings).filter(|(at, _)| *at <= now)?;
-        Some(match timer {
+        Some(self.due(timer, now))
+    }
+
+    /// The same for someone who only writes.
+    pub(crate) fn handle_write_timeout(&mut self, now: Instant, timings: &Timings) -> Option<Due> {
+        let (_, timer) = self.timers.earliest_for_writing(timings).filter(|(at, _)| *at <= now)?;
+        Some(self.due(timer, now))
+    }
+
+    fn due(&mut self, timer: Timer, now: Instant) -> Due {
+        match timer {
             Timer::Ping => {
                 self.timers.stage = Stage::Pinged(now);
                 // A Ping of the application that still waits asks the same question.
@@ -128,6 +142,6 @@ impl Connection {
             Timer::Pong => Due::Late(Awaited::Pong),
             Timer::Write => Due::Late(Awaited::Write),
             Timer::Close => Due::Late(Awaited::Close),
-        })
+        }
     }
 }
