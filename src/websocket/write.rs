@@ -416,7 +416,7 @@ mod tests {
             io.takes = vec![usize::MAX; 4 * (frames + waiting + 1) + 400];
             let expected_controls = controls + waiting;
             write(&mut queue, &mut io, &mut waiting, &mut controls);
-            prop_assert!(queue.is_empty() && queue.len() == 0);
+            prop_assert_eq!((queue.is_empty(), queue.len()), (true, 0));
 
             let mut rest = &io.written[..];
             let (mut seen_frames, mut seen_controls) = (0, 0);
