@@ -9,6 +9,7 @@ mod client;
 mod deadlines;
 mod grammar;
 mod listening;
+mod opened;
 mod origin;
 mod request;
 mod server;
@@ -16,6 +17,8 @@ mod settings;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;
+
+use wireline::Client;
 
 use crate::support::suite::Suite;
 
@@ -26,6 +29,7 @@ pub(crate) static SUITES: &[&Suite] = &[
     &deadlines::ROWS,
     &grammar::ROWS,
     &listening::ROWS,
+    &opened::ROWS,
     &origin::ROWS,
     &request::ROWS,
     &server::ROWS,
@@ -67,6 +71,11 @@ fn replaced(head: &str, from: &str, to: &str) -> Vec<u8> {
         }
     };
     text.chars().map(|character| u8::try_from(character).expect("one byte")).collect()
+}
+
+/// A client of a server that a test plays.
+fn client() -> Client {
+    Client::new("ws://example.com/chat").expect("a URL")
 }
 
 /// The ids of a row with what its first one comes from, for failure messages.
