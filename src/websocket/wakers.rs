@@ -46,7 +46,7 @@ impl Wakers {
     /// Notes that `waker` polls `side`. What comes back, if anything, is to be used in its place.
     pub(super) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
         match (&self.single, &self.pair) {
-            (Some(single), None) if single.will_wake(waker) => None,
+            (Some(single), None) if same(single, waker) => None,
             (None, None) => {
                 self.single = Some(waker.clone());
                 None
@@ -72,7 +72,7 @@ impl Wakers {
             Side::Reader => (waker.clone(), writer),
             Side::Writer => (reader, waker.clone()),
         };
-        if reader.will_wake(&writer) {
+        if same(&reader, &writer) {
             self.single = Some(reader);
             return None;
         }
@@ -93,10 +93,16 @@ impl Wakers {
 impl Pair {
     fn polled_by(&self, side: Side, waker: &Waker) -> bool {
         match side {
-            Side::Reader => self.reader.will_wake(waker),
-            Side::Writer => self.writer.will_wake(waker),
+            Side::Reader => same(&self.reader, waker),
+            Side::Writer => same(&self.writer, waker),
         }
     }
+}
+
+/// Whether both wake the same task. The compiler may keep several copies of a waker's table, so that a waker and its clone
+/// look different to `will_wake`; their data still is the same.
+fn same(waker: &Waker, other: &Waker) -> bool {
+    waker.will_wake(other) || (waker.data() == other.data() && !waker.data().is_null())
 }
 
 #[cfg(test)]
