@@ -2,5 +2,9 @@
 
 mod support;
 
+mod framing;
+mod hostile;
+mod ids;
+
 #[cfg(feature = "tls")]
 mod peers;
