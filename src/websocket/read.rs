@@ -47,6 +47,8 @@ impl Input {
 
     /// The buffer with room to read into, and with what was left of the last one.
     pub(super) fn room(&mut self) -> &mut BytesMut {
+        // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
+        self.keep_partial();
         let left = self.buffer.len();
         if !self.buffer.try_reclaim(READ_BUFFER.saturating_sub(left)) {
             let mut buffer = take();
@@ -68,20 +70,22 @@ impl Input {
         self.release();
     }
 
-    /// Gives the buffer back while nothing arrives; an unfinished header is kept here.
+    /// Gives the buffer back while nothing arrives; an unfinished header is kept here. If more than that is left, it is
+    /// not decoded yet and stays.
     pub(super) fn release(&mut self) {
-        match (self.partial.get_mut(..self.buffer.len()), u8::try_from(self.buffer.len())) {
-            (Some(partial), Ok(len)) => {
-                if len > 0 {
-                    partial.copy_from_slice(&self.buffer);
-                    self.partial_len = len;
-                }
-            }
-            // More than a header is left: it is not decoded yet and stays.
-            _ => return,
-        }
-        if self.buffer.capacity() > 0 {
+        self.keep_partial();
+        if self.buffer.is_empty() && self.buffer.capacity() > 0 {
             give(std::mem::take(&mut self.buffer));
+        }
+    }
+
+    /// Moves what is left out of the buffer, if it is no more than the beginning of a header.
+    fn keep_partial(&mut self) {
+        let left = self.buffer.len();
+        if let (Some(partial), Ok(len @ 1..)) = (self.partial.get_mut(..left), u8::try_from(left)) {
+            partial.copy_from_slice(&self.buffer);
+            self.partial_len = len;
+            self.buffer.clear();
         }
     }
 }
