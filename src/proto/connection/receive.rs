@@ -188,7 +188,8 @@ impl Receiver {
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
-        let arriving = self.arriving.filter(|arriving| arriving.missing >= DIRECT_FROM)?;
+        // A frame that was only announced costs nothing: its first bytes come through the caller's input.
+        let arriving = self.arriving.filter(|arriving| arriving.received > 0 && arriving.missing >= DIRECT_FROM)?;
         let at_most = usize::try_from(arriving.missing).unwrap_or(usize::MAX);
         Some(self.message.as_mut()?.spare(at_most))
     }
