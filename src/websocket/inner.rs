@@ -198,7 +198,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             };
             let Some(deadline) = deadline else { return Poll::Pending };
             std::task::ready!(self.alarm.poll(cx, deadline));
-            if let Some(due) = self.connection.handle_timeout(now().max(deadline), timings) {
+            let now = now().max(deadline);
+            let due = match watch {
+                Watch::All => self.connection.handle_timeout(now, timings),
+                Watch::Writing => self.connection.handle_write_timeout(now, timings),
+            };
+            if let Some(due) = due {
                 return Poll::Ready(due);
             }
         }

@@ -62,9 +62,13 @@ impl Timers {
             (State::Open, Some(ping_after), None) => Some((after(self.heard, ping_after), Timer::Ping)),
             _ => None,
         };
+        [self.earliest_for_writing(timings), keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn earliest_for_writing(&self, timings: &Timings) -> Option<(Instant, Timer)> {
         let write = self.blocked.map(|since| (after(since, timings.write), Timer::Write));
         let close = self.closing.map(|since| (after(since, timings.close), Timer::Close));
-        [close, write, keepalive].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [close, write].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 }
 
@@ -100,15 +104,23 @@ impl Connection {
 
     /// The same for someone who only writes, and therefore cannot tell whether the peer is silent.
     pub(crate) fn write_deadline(&self, timings: &Timings) -> Option<Instant> {
-        let write = self.timers.blocked.map(|since| after(since, timings.write));
-        let close = self.timers.closing.map(|since| after(since, timings.close));
-        [write, close].into_iter().flatten().min()
+        self.timers.earliest_for_writing(timings).map(|(at, _)| at)
     }
 
     /// Says what is due at `now`; harmless to call early. A keepalive Ping is queued here.
     pub(crate) fn handle_timeout(&mut self, now: Instant, timings: &Timings) -> Option<Due> {
         let (_, timer) = self.timers.earliest(self.state, timings).filter(|(at, _)| *at <= now)?;
-        Some(match timer {
+        Some(self.due(timer, now))
+    }
+
+    /// The same for someone who only writes.
+    pub(crate) fn handle_write_timeout(&mut self, now: Instant, timings: &Timings) -> Option<Due> {
+        let (_, timer) = self.timers.earliest_for_writing(timings).filter(|(at, _)| *at <= now)?;
+        Some(self.due(timer, now))
+    }
+
+    fn due(&mut self, timer: Timer, now: Instant) -> Due {
+        match timer {
             Timer::Ping => {
                 self.timers.pinged = Some(now);
                 // A Ping of the application that still waits asks the same question.
@@ -118,6 +130,6 @@ impl Connection {
             Timer::Pong => Due::Late(Awaited::Pong),
             Timer::Write => Due::Late(Awaited::Write),
             Timer::Close => Due::Late(Awaited::Close),
-        })
+        }
     }
 }
