@@ -85,6 +85,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             if self.output.take().is_some_and(|out| !out.is_empty()) || self.transport == Transported::Broken {
                 self.connection.close_not_sent();
             }
+            if self.transport == Transported::Held {
+                // What was not flushed by now never will be; whoever asks is told so, and nothing begins anew.
+                self.transport = Transported::Broken;
+            }
             self.connection.finish();
             self.input.discard();
             self.alarm.stop();
