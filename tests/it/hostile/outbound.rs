@@ -1,6 +1,6 @@
 //! RELIABILITY.md section 2.10: transports that fail while we send.
 
-use std::{io, pin::Pin, time::Duration};
+use std::{io, pin::Pin, task::Poll, time::Duration};
 
 use futures_util::Sink;
 use tokio_test::task;
@@ -180,6 +180,9 @@ fn a_flush_that_never_ends_meets_the_write_deadline(ran: &mut Ran) {
             assert!(matches!(end, Some(Err(Error::Timeout(Awaited::Write)))), "{row}: {end:?}");
             assert_eq!(time, Duration::ZERO, "{row}");
             assert_eq!(ws.ending().map(wireline::Ending::cause), Some(Cause::Timeout(Awaited::Write)), "{row}");
+            // What was not flushed is lost, and that changes nothing any more.
+            assert!(matches!(poll_once(ws.flush()).await, Poll::Ready(Err(_))), "{row}: flushing after the end");
+            assert!(ws.next().await.is_none(), "{row}: an item after the end");
         });
         // The same for a reader, who has nothing to send but an answer.
         runtime.block_on(async {
