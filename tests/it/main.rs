@@ -2,6 +2,9 @@
 
 mod support;
 
+mod framing;
+mod hostile;
+mod ids;
 mod opening;
 
 #[cfg(feature = "tls")]
