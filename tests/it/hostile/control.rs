@@ -237,8 +237,8 @@ fn our_close_survives_unread_garbage(ran: &mut Ran) {
     for role in [Role::Server, Role::Client] {
         let row = format!("K12 (RFC 6455 7.1.1) as {role:?}");
         let keys = Keys::for_role(role)[0];
-        let mut bytes = Vec::new();
-        bytes.resize(usize::try_from(Script::frames("88 02 03 E8").len(keys)).expect("small"), 0);
+        let len = Script::frames("88 02 03 E8").len(keys);
+        let mut bytes = vec![0; usize::try_from(len).expect("small")];
         Script::frames("88 02 03 E8").source(keys, Delivery::Whole).read(&mut bytes);
         bytes.resize(bytes.len() + GARBAGE, 0);
         runtime.block_on(async {

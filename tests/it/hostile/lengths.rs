@@ -81,11 +81,14 @@ fn rows() -> Vec<Row> {
         Row::new("L10", "RFC 6455 5.2", "")
             .then_filled("82 7F 00 00 00 00 00 00 FF FF", 0, 65_535)
             .fails(10, LengthNotMinimal),
-        Row::new("L12", "CVE-2026-0716 (libsoup)", largest).config(unlimited).is_lost().heap_within(64 * 1024),
-        Row::new("L12", "CVE-2026-0716 (libsoup)", sum).config(unlimited).is_lost().heap_within(64 * 1024),
+        Row::new("L12", "CVE-2026-0716 (libsoup)", largest)
+            .config(unlimited)
+            .loses_the_transport()
+            .heap_within(64 * 1024),
+        Row::new("L12", "CVE-2026-0716 (libsoup)", sum).config(unlimited).loses_the_transport().heap_within(64 * 1024),
         Row::new("L12", "CVE-2026-0716 (libsoup), with payload", "82 7F 7F FF FF FF FF FF FF FF 00 00 00 00 00 00")
             .config(unlimited)
-            .is_lost(),
+            .loses_the_transport(),
         Row::new("L12", "CVE-2026-0716 (libsoup), the sign bit", all_ones)
             .config(unlimited)
             .fails(10, violation(LengthOutOfRange)),

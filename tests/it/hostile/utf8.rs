@@ -43,7 +43,7 @@ fn rows() -> Vec<Row> {
         Row::new("U2", "the same while a large payload is read directly", "")
             .then_filled("81 7F 00 00 00 00 00 01 00 00", b'a', 40_000)
             .then(Part::Literal(Vec::new()))
-            .is_lost(),
+            .loses_the_transport(),
         Row::new("U3", "RFC 6455 8.1", "81 02 E2 82").fails(4, InvalidUtf8),
         Row::new("U3", "RFC 6455 8.1", "01 02 E2 82 ; 80 00").fails(3, InvalidUtf8),
         Row::new("U5", "Class C", "01 00")

@@ -27,6 +27,8 @@ use super::{
 pub(crate) enum After {
     /// Ends its side once it has seen a Close frame.
     EndOnClose,
+    /// The same, and does not even send the rest of its script.
+    StopOnClose,
     /// Ends its side at once.
     End,
     /// Nothing, ever.
@@ -210,7 +212,10 @@ impl State {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let free = out.initialize_unfilled();
+        if self.after == After::StopOnClose && self.close_at.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        let free = out.initialize_unfilled_to(self.source.at_most().min(out.remaining()));
         let (read, wait) = self.source.read(free);
         out.advance(read);
         self.received += read as u64;

@@ -210,7 +210,7 @@ impl Row {
     }
 
     /// The transport ends after the script, without a Close frame.
-    pub(crate) fn is_lost(self) -> Self {
+    pub(crate) fn loses_the_transport(self) -> Self {
         Self { end: End::Lost, ..self }
     }
 
@@ -265,6 +265,7 @@ impl Row {
                     End::Fault { .. } | End::Closed { .. } => (self.script.clone(), After::EndOnClose),
                     End::Lost => (self.script.clone(), After::End),
                 };
+                let endless = script.len(keys) == u64::MAX;
                 let mut cases: Vec<_> =
                     self.deliveries(&script, keys).into_iter().map(|delivery| (delivery, script.clone())).collect();
                 if matches!(self.end, End::Fault { .. } | End::Closed { .. }) && script.len(keys) <= LONG {
@@ -274,6 +275,8 @@ impl Row {
                     cases.extend([(Delivery::Whole, script.clone()), (Delivery::Bytewise, script)]);
                 }
                 for (delivery, script) in cases {
+                    // A peer that goes on sending once we have closed is drained; in one delivery that is enough.
+                    let after = if endless && delivery != Delivery::Whole { After::StopOnClose } else { after };
                     let case = Case { row: self, role, keys, delivery, script, after };
                     let found = catch_unwind(AssertUnwindSafe(|| runtime.block_on(case.run())))
                         .unwrap_or_else(|panic| vec![format!("panic: {}", text_of(&panic))]);
@@ -464,6 +467,12 @@ impl Case<'_> {
 
     fn judge_work(&self, peer: &Peer, polls: u64, problems: &mut Vec<String>) {
         let state = peer.state();
+        if let Some(at) = self.row.failure_offset(self.keys) {
+            let drained = state.received.saturating_sub(at);
+            if drained > self.row.config.limits.max_drain + 128 * 1024 {
+                problems.push(format!("o5: {drained} bytes were read after the failure"));
+            }
+        }
         // A poll for each wait, and one for each 128 frames, which are 256 bytes at least.
         let bound = state.waits + state.received / 256 + 16;
         if polls > bound {

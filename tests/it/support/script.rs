@@ -287,6 +287,14 @@ impl Source {
         (copied, Wait::No)
     }
 
+    /// No read gets more bytes than this.
+    pub(crate) fn at_most(&mut self) -> usize {
+        if self.frame().is_none() {
+            return 0;
+        }
+        usize::try_from(self.until_wait()).unwrap_or(usize::MAX)
+    }
+
     /// The frame that is being sent; `None` at the end.
     fn frame(&mut self) -> Option<&WireFrame> {
         while self.frame.as_ref().is_none_or(|frame| self.at == frame.len()) {
