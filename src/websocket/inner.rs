@@ -286,6 +286,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     }
 }
 
+/// A connection that is dropped with something left gives its buffers back too.
+impl<S> Drop for Inner<S> {
+    fn drop(&mut self) {
+        self.input.discard();
+        if let Some(out) = self.output.take() {
+            out.give();
+        }
+    }
+}
+
 /// The same error once more, for whoever asks next.
 pub(super) fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {

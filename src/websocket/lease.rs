@@ -78,8 +78,8 @@ impl Lease {
 }
 
 fn give_back(inner: Box<Inner<Transport>>) {
-    let watched = COUNTER.with_borrow(|counter| counter.lent == Some(address(&inner)));
-    if watched {
+    let watched = COUNTER.try_with(|counter| counter.borrow().lent == Some(address(&inner)));
+    if watched.unwrap_or(false) {
         COUNTER.with_borrow_mut(|counter| counter.returned = Some(inner));
     } else if let Ok(runtime) = Handle::try_current() {
         // The application gave it to another task, which is done with it.

@@ -130,7 +130,9 @@ fn take() -> Box<BytesMut> {
 
 fn give(mut buffer: Box<BytesMut>) {
     buffer.clear();
-    POOL.with_borrow_mut(|pool| {
+    // A thread that is ending has no pool any more, and needs none.
+    let _ = POOL.try_with(|pool| {
+        let mut pool = pool.borrow_mut();
         if pool.len() < POOLED {
             pool.push(buffer);
         }

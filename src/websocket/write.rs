@@ -77,11 +77,13 @@ impl Queue {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
-    /// Gives an empty queue back.
+    /// Gives a queue back, with whatever is left in it dropped.
     pub(super) fn give(mut self: Box<Self>) {
-        if self.is_empty() && self.small.capacity() <= POOLED_CAPACITY {
-            self.reset();
-            POOL.with_borrow_mut(|pool| {
+        self.reset();
+        if self.small.capacity() <= POOLED_CAPACITY {
+            // A thread that is ending has no pool any more, and needs none.
+            let _ = POOL.try_with(|pool| {
+                let mut pool = pool.borrow_mut();
                 if pool.len() < POOLED {
                     pool.push(self);
                 }
