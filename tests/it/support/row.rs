@@ -1,4 +1,4 @@
-//! The rows of RELIABILITY.md section 2 and the oracle that judges every one of them:
+//! The rows of the hostile-input tables and the oracle that judges every one of them:
 //!
 //! - o1: nothing panics;
 //! - o2: the application gets the messages that were complete before the bad byte, in order, once; then one last `Err` or
@@ -469,7 +469,7 @@ impl Case<'_> {
         let state = peer.state();
         if let Some(at) = self.row.failure_offset(self.keys) {
             let drained = state.received.saturating_sub(at);
-            if drained > self.row.config.limits.max_drain + 128 * 1024 {
+            if drained > u64::from(self.row.config.limits.max_drain) + 128 * 1024 {
                 problems.push(format!("o5: {drained} bytes were read after the failure"));
             }
         }
