@@ -1,5 +1,5 @@
-//! RFC 6455 sections 5 to 8 on an open connection, where the table of hostile input does not show the rule already, and
-//! properties of all streams (RELIABILITY.md sections 5.3 and 6).
+//! RFC 6455 sections 5 to 8 on an open connection, where the tables of hostile input do not show the rule already, and
+//! properties of all streams.
 
 use std::{
     future::poll_fn,

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.2: opcodes, reserved bits, masks.
+//! Hostile input, table 2.2: opcodes, reserved bits, masks.
 
 use wireline::{
     Role,

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.4: control frames and closing.
+//! Hostile input, table 2.4: control frames and closing.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.3: fragmentation.
+//! Hostile input, table 2.3: fragmentation.
 
 use std::time::Duration;
 
@@ -104,9 +104,10 @@ fn a_slow_reader_slows_the_peer_down(ran: &mut Ran) {
     const MESSAGES: u64 = 1_000;
     const BUFFER: u64 = 64 * 1024;
     let runtime = row::runtime();
-    row::warm_up(&runtime);
     for role in [Role::Server, Role::Client] {
         for &keys in Keys::for_role(role) {
+            // Each of these connections is dropped with a buffer in its hands.
+            row::warm_up(&runtime);
             let script = Script::default().then(Part::Frame(hex("82 00"), 10_000_000));
             let peer = Peer::new(script.source(keys, Delivery::Whole), After::Silence);
             runtime.block_on(async {

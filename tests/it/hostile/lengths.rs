@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.1: lengths.
+//! Hostile input, table 2.1: lengths.
 
 use wireline::{
     Config, Role, WebSocket,

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.9: masking and randomness, over the frames that clients really send.
+//! Hostile input, table 2.9: masking and randomness, over the frames that clients really send.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2: hostile input on an open connection, one file per subsection.
+//! Hostile input on an open connection, one file per table.
 
 pub(crate) mod bits;
 pub(crate) mod control;

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.10: transports that fail while we send.
+//! Hostile input, table 2.10: transports that fail while we send.
 
 use std::{io, pin::Pin, task::Poll, time::Duration};
 

@@ -1,4 +1,4 @@
-//! RELIABILITY.md section 2.5: UTF-8.
+//! Hostile input, table 2.5: UTF-8.
 
 use wireline::proto::Violation::InvalidUtf8;
 
@@ -40,10 +40,12 @@ fn rows() -> Vec<Row> {
         Row::new("U2", u2, "01 03 F4 90").fails(4, InvalidUtf8),
         Row::new("U2", u2, "01 03 F4 90 80").fails(4, InvalidUtf8),
         Row::new("U2", u2, "81 7E 10 00 F4 90").fails(6, InvalidUtf8),
-        Row::new("U2", "the same while a large payload is read directly", "")
+        // The same where a large payload is read into its message directly.
+        Row::new("U2", u2, "")
             .then_filled("81 7F 00 00 00 00 00 01 00 00", b'a', 40_000)
-            .then(Part::Literal(Vec::new()))
-            .loses_the_transport(),
+            .then(Part::Literal(hex("F4 90")))
+            .fails(2, InvalidUtf8)
+            .masked_once(),
         Row::new("U3", "RFC 6455 8.1", "81 02 E2 82").fails(4, InvalidUtf8),
         Row::new("U3", "RFC 6455 8.1", "01 02 E2 82 ; 80 00").fails(3, InvalidUtf8),
         Row::new("U5", "Class C", "01 00")

@@ -1,4 +1,4 @@
-//! The rows of RELIABILITY.md section 2 and the oracle that judges every one of them:
+//! The rows of the hostile-input tables and the oracle that judges every one of them:
 //!
 //! - o1: nothing panics;
 //! - o2: the application gets the messages that were complete before the bad byte, in order, once; then one last `Err` or

@@ -1,5 +1,5 @@
-//! What a scripted peer sends: frames written as RELIABILITY.md section 2 writes them, generated as they are read, so
-//! that "until the connection ends" costs nothing.
+//! What a scripted peer sends: frames written as the hostile-input tables write them, generated as they are read, so that
+//! "until the connection ends" costs nothing.
 
 use wireline::{Role, proto::Mask};
 
