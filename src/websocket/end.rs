@@ -82,11 +82,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         if phase == Phase::Gone {
-            if self.output.take().is_some_and(|out| !out.is_empty()) || self.transport == Transported::Broken {
+            let unwritten = self.output.take().is_some_and(|out| !out.is_empty());
+            if unwritten || self.transport == Transported::Broken {
                 self.connection.close_not_sent();
             }
-            if self.transport == Transported::Held {
-                // What was not flushed by now never will be; whoever asks is told so, and nothing begins anew.
+            if unwritten || self.transport == Transported::Held {
+                // What was not written and flushed by now never will be; whoever asks is told so, and nothing begins anew.
                 self.transport = Transported::Broken;
             }
             self.connection.finish();
