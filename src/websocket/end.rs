@@ -23,7 +23,7 @@ use crate::{
 ///   |   server, or after a fault:  Flush -> Shutdown -> Drain -> Gone
 ///   |   client:                    Flush -> Drain -> Shutdown -> Gone    (the server ends TCP first, RFC 6455 §7.1.1)
 ///   |
-///   +--- a deadline, a transport that failed ---> Cut -> Gone
+///   +--- a deadline (in each of these phases), a transport that failed ---> Cut -> Gone
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -62,7 +62,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             match ready!(self.poll_alarm(cx, Watch::All)) {
                 Due::Ping => {}
                 // Not a failure of its own: both Close frames have passed, or the failure is known.
-                Due::Late(_) => self.enter(Phase::Gone),
+                Due::Late(_) => self.enter(Phase::Cut),
             }
         }
     }
