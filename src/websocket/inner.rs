@@ -255,7 +255,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             self.transport = Transported::Broken;
             self.output = None;
             self.connection.write_lost(now());
-            self.failure.get_or_insert_with(|| Box::new(Error::Network(copy(error))));
+            // Behind the peer's Close frame, or another failure, it is no news.
+            if self.phase == Phase::Open {
+                self.failure.get_or_insert_with(|| Box::new(Error::Network(copy(error))));
+            }
         }
         Error::Network(copy(error))
     }
@@ -266,7 +269,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         let lost = self.transport == Transported::Broken;
         let cause = if lost { Cause::Lost } else { Cause::Timeout(awaited) };
         self.connection.fail(cause, now(), &mut random::mask, &mut **out);
-        self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
+        if self.phase == Phase::Open {
+            self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
+        }
         self.phase = Phase::Cut;
     }
 
