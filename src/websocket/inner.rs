@@ -259,6 +259,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             if self.phase == Phase::Open {
                 self.failure.get_or_insert_with(|| Box::new(Error::Network(copy(error))));
             }
+            // A reader in another task has the close deadline to watch from now on.
+            self.wakers.wake();
         }
         Error::Network(copy(error))
     }
@@ -273,6 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
         }
         self.phase = Phase::Cut;
+        self.wakers.wake();
     }
 
     pub(super) fn queued(&self) -> usize {

@@ -81,7 +81,7 @@ impl Wakers {
         Some(both)
     }
 
-    /// Wakes whoever else waits, after the connection has ended.
+    /// Wakes whoever else waits: the connection has ended, or is about to.
     pub(super) fn wake(&mut self) {
         if let Some(pair) = self.pair.take() {
             pair.both.wake();
