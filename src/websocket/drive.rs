@@ -12,7 +12,7 @@ use tokio_util::io::poll_read_buf;
 use crate::{
     Error, Result,
     proto::{
-        Fault, Message,
+        Awaited, Fault, Message,
         connection::{Cause, Due, Event, Step},
     },
     websocket::{
@@ -62,6 +62,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     pub(super) fn poll_event(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Event>>> {
         let both = self.wakers.enter(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
+        if self.phase == Phase::Open && self.connection.close_deadline(&self.config.timings).is_some() {
+            // Our Close frame does not wait until a peer that sends without end has nothing more to read.
+            self.write_now(cx);
+        }
         loop {
             if self.phase != Phase::Open {
                 return self.poll_end(cx);
@@ -70,6 +74,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
+                    if self.close_is_late() {
+                        self.cut(Awaited::Close);
+                        continue;
+                    }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -108,12 +116,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     /// Nothing is left to read: the time to write, and to look at the clock. Ready when the loop has to look again.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            if self.transport != Transported::Broken
-                && let Poll::Ready(Err(error)) = self.poll_write(cx)
-            {
-                self.write_failed(&error);
-            }
-            match ready!(self.poll_alarm(cx, Watch::All)) {
+            self.write_now(cx);
+            let due = match self.poll_alarm(cx, Watch::All) {
+                // The timer says nothing in a task that has used up its budget of tokio's, reading without end.
+                Poll::Pending if self.close_is_late() => Due::Late(Awaited::Close),
+                due => ready!(due),
+            };
+            match due {
                 Due::Ping => {}
                 Due::Late(awaited) => {
                     self.cut(awaited);
@@ -142,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             Ok(Step::Event(event)) => {
                 match &event {
                     Event::Close(_) => self.close_received(),
-                    Event::Ping(_) => self.answer(cx),
+                    Event::Ping(_) => self.write_now(cx),
                     Event::Message(_) | Event::Pong(_) => {}
                 }
                 Taken::Event(event)
@@ -156,10 +165,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
     /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an
     /// application that takes long over its messages. Where it does not, the next Ping's answer replaces it.
-    fn answer(&mut self, cx: &mut Context<'_>) {
-        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+    fn write_now(&mut self, cx: &mut Context<'_>) {
+        if self.transport != Transported::Broken
+            && let Poll::Ready(Err(error)) = self.poll_write(cx)
+        {
             self.write_failed(&error);
         }
+    }
+
+    /// The clock itself, for when the timer cannot be asked: a peer that always has more to read must not put the end off.
+    fn close_is_late(&self) -> bool {
+        self.connection.close_deadline(&self.config.timings).is_some_and(|deadline| now() >= deadline)
     }
 
     fn close_received(&mut self) {

@@ -119,6 +119,14 @@ impl Connection {
         self.timers.earliest_for_writing(timings).map(|(at, _)| at)
     }
 
+    /// When the closing handshake is cut, once it has begun.
+    pub(crate) fn close_deadline(&self, timings: &Timings) -> Option<Instant> {
+        match self.timers.stage {
+            Stage::Closing(since) => Some(after(since, timings.close)),
+            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
+        }
+    }
+
     /// Says what is due at `now`; harmless to call early. A keepalive Ping is queued here.
     pub(crate) fn handle_timeout(&mut self, now: Instant, timings: &Timings) -> Option<Due> {
         let (_, timer) = self.timers.earliest(self.state, timings).filter(|(at, _)| *at <= now)?;
