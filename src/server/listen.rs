@@ -5,7 +5,7 @@ use std::{
     future::{Future, poll_fn},
     io,
     net::SocketAddr,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     task::Poll,
@@ -310,7 +310,18 @@ where
             let boxed = opened;
             let Opened { mut ws, request, shared } = *boxed;
             lease = lend(&mut ws);
-            AssertUnwindSafe((shared.application)(ws, request)).catch_unwind()
+            let call = AssertUnwindSafe(|| (shared.application)(ws, request));
+            let (called, returned) = lease.watch(|| catch_unwind(call));
+            let (application, code) = match called {
+                Ok(application) => (Some(application), CloseCode::NORMAL),
+                Err(panic) => (None, code(Err(panic))),
+            };
+            // The closure itself let go of the connection, before there was a future.
+            if let Some(connection) = returned {
+                spawn(close(connection, code));
+            }
+            let Some(application) = application else { return };
+            AssertUnwindSafe(application).catch_unwind()
         });
         let mut outcome = None;
         let mut closing: Option<Boxed<()>> = None;
