@@ -2,10 +2,19 @@
 
 mod support;
 
+mod scripted;
+
 mod framing;
 mod hostile;
 mod ids;
 mod opening;
+
+mod backpressure;
+mod cancellation;
+mod closing;
+mod finishing;
+mod halves;
+mod liveness;
 
 #[cfg(feature = "tls")]
 mod peers;
