@@ -12,7 +12,7 @@ use tokio_util::io::poll_read_buf;
 use crate::{
     Error, Result,
     proto::{
-        Awaited, Fault, Message,
+        Awaited, CloseFrame, Fault, Message,
         connection::{Cause, Due, Event, Step},
     },
     websocket::{
@@ -161,6 +161,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 Taken::Again
             }
         }
+    }
+
+    /// Begins the closing handshake and leaves it at that for one poll: whoever drops the future then goes on with `next`
+    /// and misses no message. Ready if there is nothing to begin.
+    pub(super) fn poll_start_close(&mut self, cx: &Context<'_>, frame: CloseFrame) -> Poll<()> {
+        if self.phase != Phase::Open || !self.connection.is_open() || self.transport == Transported::Broken {
+            return Poll::Ready(());
+        }
+        self.start_close(Some(frame));
+        let both = self.wakers.enter(Side::Writer, cx.waker());
+        self.write_now(&mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an

@@ -264,8 +264,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         let mut frame = Some(CloseFrame::new(code, reason)?);
         poll_fn(|cx| {
             let inner = self.inner.get();
-            if frame.is_some() {
-                inner.start_close(frame.take());
+            if let Some(frame) = frame.take() {
+                ready!(inner.poll_start_close(cx, frame));
             }
             inner.poll_closed(cx, Side::Writer)
         })

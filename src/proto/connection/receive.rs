@@ -139,7 +139,7 @@ impl Receiver {
     }
 
     fn continue_payload(&mut self, mut arriving: Box<Arriving>, input: &mut BytesMut) -> Result<Step, Fault> {
-        let here = usize::try_from(arriving.missing).unwrap_or(usize::MAX).min(input.len());
+        let here = narrow(arriving.missing).unwrap_or(usize::MAX).min(input.len());
         let piece = input.get_mut(..here).unwrap_or_default();
         if let Some(mask) = arriving.mask {
             mask.apply(piece, arriving.received);
@@ -189,7 +189,7 @@ impl Receiver {
         if arriving.received == 0 || arriving.missing < DIRECT_FROM {
             return None;
         }
-        let at_most = usize::try_from(arriving.missing).unwrap_or(usize::MAX);
+        let at_most = narrow(arriving.missing).unwrap_or(usize::MAX);
         Some(self.message.as_mut()?.spare(at_most))
     }
 
@@ -203,9 +203,13 @@ impl Receiver {
 
 /// Where the frame ends in the input, if all of it is there.
 fn whole_frame(header: &Header, header_len: usize, available: usize) -> Option<usize> {
-    // The one place that narrows a length: only after it is known to fit.
-    let len = usize::try_from(header.payload_len).ok()?;
+    let len = narrow::<usize>(header.payload_len)?;
     header_len.checked_add(len).filter(|end| *end <= available)
+}
+
+/// The one place that narrows a length, on machines of every width: what does not fit is none, and never a smaller number.
+fn narrow<T: TryFrom<u64>>(len: u64) -> Option<T> {
+    T::try_from(len).ok()
 }
 
 /// A message in a single frame that is here as a whole.
@@ -276,6 +280,22 @@ impl Connection {
             }
             Step::Event(Event::Close(frame)) => self.close_received(frame.clone()),
             Step::NeedMore | Step::Progress | Step::Event(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// L6 (actix-web #365): 2^32 + 5 must not become 5 where `usize` has 32 bits.
+        #[test]
+        fn lengths_are_never_cut_to_32_bits(len: u64) {
+            prop_assert_eq!(narrow::<u32>(len).map(u64::from), (len < 1 << 32).then_some(len));
+            prop_assert_eq!(narrow::<u32>(len | 1 << 32), None);
         }
     }
 }
