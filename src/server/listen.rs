@@ -9,7 +9,7 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
@@ -28,7 +28,7 @@ use crate::{
     server::{Acceptor, Origins},
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Place, close, hold, lend},
+    websocket::{Place, close, hold, lend, now, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -178,17 +178,22 @@ impl Server {
             application,
         });
         let mut pause = FIRST_PAUSE;
+        let mut warned: Option<Instant> = None;
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
                     let handshake = shared.begin();
-                    let opened = Box::pin(Arc::clone(&shared).opened(stream, peer, handshake));
+                    let opened = Box::pin(handshake.opened(stream, peer));
                     spawn(Shared::run(opened));
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, ?pause, "cannot accept connections, pausing");
+                    // Once a second at most, however often there is room for one more in between.
+                    if warned.is_none_or(|at| now().duration_since(at) >= LAST_PAUSE) {
+                        warned = Some(now());
+                        tracing::warn!(%error, "cannot accept connections, pausing");
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
@@ -250,14 +255,21 @@ struct Handshakes {
     running: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
-/// A handshake under way: resolves when it is cut.
-struct Handshake {
+/// A handshake under way, until dropped; `cut` resolves when it has to make room.
+struct Handshake<F> {
+    shared: Arc<Shared<F>>,
     id: u64,
     cut: oneshot::Receiver<()>,
 }
 
+impl<F> Drop for Handshake<F> {
+    fn drop(&mut self) {
+        self.shared.handshakes.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&self.id);
+    }
+}
+
 impl<F> Shared<F> {
-    fn begin(&self) -> Handshake {
+    fn begin(self: &Arc<Self>) -> Handshake<F> {
         let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
         if handshakes.running.len() >= self.max_handshakes {
             handshakes.running.pop_first();
@@ -266,11 +278,7 @@ impl<F> Shared<F> {
         handshakes.next += 1;
         let (sender, cut) = oneshot::channel();
         handshakes.running.insert(id, sender);
-        Handshake { id, cut }
-    }
-
-    fn finished(&self, id: u64) {
-        self.handshakes.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&id);
+        Handshake { shared: Arc::clone(self), id, cut }
     }
 
     async fn open(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
@@ -345,14 +353,9 @@ where
     }
 }
 
-impl<F> Shared<F> {
-    async fn opened(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        handshake: Handshake,
-    ) -> Option<Box<Opened<F>>> {
-        match self.handshake(stream, peer, handshake).await {
+impl<F> Handshake<F> {
+    async fn opened(mut self, stream: TcpStream, peer: SocketAddr) -> Option<Box<Opened<F>>> {
+        match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
             Err(error) => {
                 let source = error.source().map(tracing::field::display);
@@ -362,20 +365,13 @@ impl<F> Shared<F> {
         }
     }
 
-    async fn handshake(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        handshake: Handshake,
-    ) -> Result<Opened<F>> {
-        let deadline = self.acceptor.settings().timings.handshake;
-        let opened = tokio::select! {
+    async fn run(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
+        let deadline = self.shared.acceptor.settings().timings.handshake;
+        tokio::select! {
             biased;
-            _ = handshake.cut => Err(Error::Timeout(Awaited::Handshake)),
-            opened = crate::websocket::within(deadline, self.open(stream, peer)) => opened,
-        };
-        self.finished(handshake.id);
-        opened
+            _ = &mut self.cut => Err(Error::Timeout(Awaited::Handshake)),
+            opened = within(deadline, self.shared.open(stream, peer)) => opened,
+        }
     }
 }
 

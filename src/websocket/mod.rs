@@ -40,6 +40,7 @@ use crate::{
     },
 };
 
+pub(crate) use clock::now;
 use inner::Inner;
 pub(crate) use inner::Place;
 use lease::Leased;
