@@ -524,7 +524,7 @@ fn a_peer_that_never_answers_our_close_is_cut_at_the_close_deadline() {
 fn a_peer_that_floods_instead_of_answering_our_close_is_cut_at_the_close_deadline() {
     for role in ROLES {
         let flood = encode(role, (0..400).map(|_| text("flood")));
-        let large = encode(role, [Frame::new(Opcode::Binary, vec![1; 200_000])]);
+        let large = encode(role, [Frame::new(Opcode::Binary, vec![1; 70_000])]);
         for (name, flood) in [("small", flood), ("large", large)] {
             block_on(async {
                 let (mut ws, control) = open(role, Config::default());
