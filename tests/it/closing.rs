@@ -648,6 +648,32 @@ fn closing_twice_sends_one_close() {
     });
 }
 
+/// Whoever begins to close and goes on with `next` receives everything up to the peer's Close.
+#[test]
+fn a_close_that_is_polled_once_takes_no_message() {
+    block_on(async {
+        for role in ROLES {
+            for sink in [false, true] {
+                let case = format!("{role:?}, by the sink: {sink}");
+                let (mut ws, control) = open(role, quiet());
+                control.arrive(encode(role, [text("one"), text("two"), close(1000, "")]));
+                control.end();
+                let closed = match sink {
+                    false => polled(1, ws.close(CloseCode::NORMAL, "")).await,
+                    true => polled(1, SinkExt::<Message>::close(&mut ws)).await,
+                };
+                assert!(closed.is_none(), "{case}: it only began");
+                assert_eq!(frames(role, &control.output()), [close(1000, "")], "{case}");
+                for expected in ["one", "two"] {
+                    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from(expected), "{case}");
+                }
+                assert!(ws.next().await.is_none(), "{case}");
+                assert!(ws.ending().unwrap().is_clean(), "{case}");
+            }
+        }
+    });
+}
+
 #[test]
 fn the_sink_closes_with_1000() {
     block_on(async {
