@@ -339,7 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, M: Into<Message>> Sink<M> for WebSocket<
     /// Closes with code 1000, as [`WebSocket::close`] does.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let inner = self.get_mut().inner.get();
-        inner.start_close(Some(CloseFrame::bare(CloseCode::NORMAL)));
+        ready!(inner.poll_start_close(cx, CloseFrame::bare(CloseCode::NORMAL)));
         inner.poll_closed(cx, Side::Writer)
     }
 }

@@ -524,7 +524,7 @@ fn a_peer_that_never_answers_our_close_is_cut_at_the_close_deadline() {
 fn a_peer_that_floods_instead_of_answering_our_close_is_cut_at_the_close_deadline() {
     for role in ROLES {
         let flood = encode(role, (0..400).map(|_| text("flood")));
-        let large = encode(role, [Frame::new(Opcode::Binary, vec![1; 200_000])]);
+        let large = encode(role, [Frame::new(Opcode::Binary, vec![1; 70_000])]);
         for (name, flood) in [("small", flood), ("large", large)] {
             block_on(async {
                 let (mut ws, control) = open(role, Config::default());
@@ -644,6 +644,32 @@ fn closing_twice_sends_one_close() {
             ws.close(CloseCode::NORMAL, "third").await.unwrap();
             assert_eq!(frames(role, &control.output()), [close(1001, "first")], "{role:?}");
             assert_eq!(*ws.ending().unwrap().sent(), CloseRecord::Frame(close_frame(1001, "first")), "{role:?}");
+        }
+    });
+}
+
+/// Whoever begins to close and goes on with `next` receives everything up to the peer's Close.
+#[test]
+fn a_close_that_is_polled_once_takes_no_message() {
+    block_on(async {
+        for role in ROLES {
+            for sink in [false, true] {
+                let case = format!("{role:?}, by the sink: {sink}");
+                let (mut ws, control) = open(role, quiet());
+                control.arrive(encode(role, [text("one"), text("two"), close(1000, "")]));
+                control.end();
+                let closed = match sink {
+                    false => polled(1, ws.close(CloseCode::NORMAL, "")).await,
+                    true => polled(1, SinkExt::<Message>::close(&mut ws)).await,
+                };
+                assert!(closed.is_none(), "{case}: it only began");
+                assert_eq!(frames(role, &control.output()), [close(1000, "")], "{case}");
+                for expected in ["one", "two"] {
+                    assert_eq!(ws.next().await.unwrap().unwrap(), Message::from(expected), "{case}");
+                }
+                assert!(ws.next().await.is_none(), "{case}");
+                assert!(ws.ending().unwrap().is_clean(), "{case}");
+            }
         }
     });
 }

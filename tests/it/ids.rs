@@ -3,10 +3,15 @@
 
 use std::collections::BTreeSet;
 
-use crate::{framing, hostile, opening, support::suite::Suite};
+use crate::{backpressure, closing, framing, hostile, opening, support::suite::Suite};
 
 /// All suites. Another topic adds its own here.
 const SUITES: &[&Suite] = &[
+    &backpressure::CONTROL_FIRST,
+    &backpressure::ONE_PONG,
+    &closing::ENDINGS,
+    &closing::FLOOD,
+    &closing::ORDER,
     &framing::FRAMING,
     &framing::RANDOM_INPUT,
     &hostile::bits::BITS,

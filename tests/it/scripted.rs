@@ -168,7 +168,7 @@ impl Control {
         self.change(|state| state.input.extend(bytes.as_ref()));
     }
 
-    /// From now on every read finds these bytes.
+    /// These bytes arrive, over and over.
     pub(crate) fn arrive_for_ever(&self, bytes: impl Into<Vec<u8>>) {
         self.change(|state| state.endless = Some(bytes.into()));
     }
@@ -269,14 +269,16 @@ impl AsyncRead for Scripted {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut state = self.0.state();
         let at_most = std::task::ready!(state.reads.step(cx)).min(buf.remaining());
-        if let Some(endless) = &state.endless {
-            buf.put_slice(&endless[..at_most.min(endless.len())]);
-            return Poll::Ready(Ok(()));
+        if state.input.is_empty()
+            && let Some(endless) = state.endless.clone()
+        {
+            state.input.extend(&endless);
         }
         if !state.input.is_empty() {
-            let len = at_most.min(state.input.len());
-            let bytes: Vec<u8> = state.input.drain(..len).collect();
-            buf.put_slice(&bytes);
+            let bytes = state.input.make_contiguous();
+            let len = at_most.min(bytes.len());
+            buf.put_slice(&bytes[..len]);
+            state.input.drain(..len);
             return Poll::Ready(Ok(()));
         }
         match state.input_end {
