@@ -336,7 +336,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, M: Into<Message>> Sink<M> for WebSocket<
         self.get_mut().inner.get().poll_flush(cx, Side::Writer)
     }
 
-    /// Closes with code 1000, as [`WebSocket::close`] does.
+    /// Closes with code 1000, as [`WebSocket::close`] does. After `StreamExt::split` both halves read while the sink closes,
+    /// and what the sink reads is dropped: to receive everything, read to the end before closing the sink.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let inner = self.get_mut().inner.get();
         ready!(inner.poll_start_close(cx, CloseFrame::bare(CloseCode::NORMAL)));

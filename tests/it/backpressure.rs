@@ -34,7 +34,7 @@ fn feed_writes_nothing_below_the_high_water_mark() {
     });
 }
 
-/// RELIABILITY 4.4: a peer that never reads holds no more than the mark and one message.
+/// Fault 4.4: a peer that never reads holds no more than the mark and one message.
 #[test]
 fn feed_and_send_wait_above_the_high_water_mark() {
     block_on(async {
@@ -218,7 +218,7 @@ fn every_ping_of_a_peer_that_reads_is_answered() {
     });
 }
 
-/// RELIABILITY 4.12, trap 4: both directions are full, and a Ping waits on each side.
+/// Fault 4.12: both directions are full, and a Ping waits on each side.
 #[test]
 fn two_full_ends_make_progress_as_long_as_both_read() {
     for room in [13, 100, 4_096] {
@@ -319,7 +319,7 @@ fn an_echo_loop_writes_once_per_batch() {
     });
 }
 
-/// RELIABILITY 4.26: ten thousand tiny frames at once, and another task still gets its turns.
+/// Fault 4.26: ten thousand tiny frames at once, and another task still gets its turns.
 #[test]
 fn a_burst_of_tiny_frames_does_not_starve_other_tasks() {
     let frames = [

@@ -1,4 +1,4 @@
-//! Cancellation (RELIABILITY 4.11): every future is dropped after every possible number of polls, over a transport that
+//! Cancellation (fault 4.11): every future is dropped after every possible number of polls, over a transport that
 //! waits before every byte, and the connection is used on.
 
 use std::{pin::pin, task::Poll};

@@ -468,7 +468,7 @@ async fn a_server_with_few_descriptors() {
     }
 }
 
-/// RELIABILITY 4.14: a server whose process has no descriptors left goes on once there are some.
+/// Fault 4.14: a server whose process has no descriptors left goes on once there are some.
 #[tokio::test]
 async fn accepting_goes_on_after_the_descriptors_ran_out() {
     let mut server = tokio::process::Command::new("sh")

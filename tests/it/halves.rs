@@ -53,7 +53,7 @@ fn the_reader_gets_messages_while_the_writer_is_blocked() {
     });
 }
 
-/// RELIABILITY 4.12: the reader writes the Pong, once the transport takes the rest of the frame that is stuck.
+/// Fault 4.12: the reader writes the Pong, once the transport takes the rest of the frame that is stuck.
 #[test]
 fn the_pong_goes_out_although_the_writer_was_cancelled_while_blocked() {
     block_on(async {
@@ -109,7 +109,7 @@ fn a_write_error_of_one_half_ends_the_other_at_the_close_deadline() {
     });
 }
 
-/// RELIABILITY 4.3: a send that waits is an `Err` when the reader finds the connection's end.
+/// Fault 4.3: a send that waits is an `Err` when the reader finds the connection's end.
 #[test]
 fn a_blocked_send_fails_when_the_reader_ends_the_connection() {
     for role in ROLES {

@@ -9,8 +9,8 @@ use crate::{backpressure, closing, framing, hostile, opening, support::suite::Su
 const SUITES: &[&Suite] = &[
     &backpressure::CONTROL_FIRST,
     &backpressure::ONE_PONG,
-    &closing::ENDINGS,
-    &closing::FLOOD,
+    &closing::endings::ENDINGS,
+    &closing::over_tcp::FLOOD,
     &closing::ORDER,
     &framing::FRAMING,
     &framing::RANDOM_INPUT,

@@ -192,7 +192,7 @@ fn without_keepalive_there_is_no_ping_and_no_timer() {
     });
 }
 
-/// RELIABILITY 4.21: what is in the socket already is read before any verdict.
+/// Fault 4.21: what is in the socket already is read before any verdict.
 #[test]
 fn an_application_that_polls_rarely_is_not_cut_wrongly() {
     for role in ROLES {
