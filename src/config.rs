@@ -6,6 +6,10 @@ use crate::proto::{Limits, Misuse, Timings};
 
 /// The settings of a connection. Everything is bounded by default.
 ///
+/// [`Client::config`](crate::Client::config), [`Acceptor::config`](crate::server::Acceptor::config),
+/// [`Server::config`](crate::Server::config) and [`WebSocket::after_handshake`](crate::WebSocket::after_handshake) take
+/// one.
+///
 /// ```
 /// use std::time::Duration;
 /// let mut config = wireline::Config::default();
@@ -30,7 +34,7 @@ impl Config {
     /// # Errors
     ///
     /// [`Misuse::InvalidConfig`] names the first setting that cannot work: a fragment size or a limit of 0 where nothing
-    /// could ever be sent or received, or a deadline of zero.
+    /// could ever be sent or received, a `max_queue` below `high_water`, or a deadline of zero.
     pub fn validate(&self) -> Result<(), Misuse> {
         let rules = [
             (self.fragment_size == Some(0), "fragment_size must be at least 1"),

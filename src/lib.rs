@@ -46,6 +46,12 @@
 //! limit and deadline with its default; all of them are on. [`Error`] is grouped by who is to blame, and a normal close is
 //! no error but an [`Ending`].
 //!
+//! # Runtime
+//!
+//! Whatever waits needs a Tokio runtime with time enabled, because deadlines are on by default, and with I/O enabled for
+//! sockets: `#[tokio::main]` and `enable_all` do both. Without them Tokio panics when something has to wait. [`proto`]
+//! needs no runtime.
+//!
 //! # Cancel safety
 //!
 //! An async method is _cancel-safe_ if dropping its future before it is ready loses nothing, repeats nothing and tears
@@ -81,3 +87,8 @@ pub use proto::{
 pub use server::{Server, accept};
 pub use transport::{Security, Transport};
 pub use websocket::WebSocket;
+
+/// The programs of the README compile.
+#[cfg(all(doctest, feature = "tls"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -139,11 +139,15 @@ impl Client {
     }
 
     /// Connects over TCP, and TLS for `wss`, and opens the connection. `TCP_NODELAY` is set. Beside the connection it
-    /// returns the server's response, for its headers.
+    /// returns the server's response, for its headers. All of it, looking up the name included, has the time of
+    /// [`Timings::handshake`](crate::Timings::handshake). `wss` needs the feature `tls` or `tls-no-provider`.
+    ///
+    /// Nothing is followed: a redirect is an error that holds the response
+    /// ([`HandshakeError::Rejected`](crate::proto::handshake::HandshakeError::Rejected)).
     ///
     /// # Errors
     ///
-    /// As [`connect`].
+    /// As [`connect`]; a certificate that does not hold is an [`Error::Network`](crate::Error::Network).
     ///
     /// # Cancel safety
     ///

@@ -3,6 +3,12 @@
 /// Each limit is checked on a frame's header, before its payload is waited for, in 64-bit arithmetic, and over the whole
 /// message; nothing is ever allocated because a header declared it.
 ///
+/// A peer that goes beyond a limit of messages or frames is sent a Close frame with 1009, and the connection ends with
+/// [`Error::Limit`](crate::Error::Limit). A request beyond a limit of heads is refused with the status that the field
+/// names; a response beyond one fails the handshake with
+/// [`HandshakeError::HeadTooLarge`](crate::proto::handshake::HandshakeError::HeadTooLarge) or
+/// [`TooManyHeaders`](crate::proto::handshake::HandshakeError::TooManyHeaders).
+///
 /// ```
 /// let mut config = wireline::Config::default();
 /// config.limits.max_message = Some(1024 * 1024);
@@ -27,11 +33,13 @@ pub struct Limits {
     pub max_fragments: Option<u64>,
     /// Bytes that may wait in the queue of outgoing frames before `feed` and `send` wait for room. Default 64 KiB.
     pub high_water: usize,
-    /// Bytes that may wait in that queue at the very most; a message beyond is refused. Default 16 MiB. One message may
-    /// exceed it alone, so that a limit on the queue is no limit on what can be sent.
+    /// Bytes that may wait in that queue at the very most; a message beyond is refused with
+    /// [`Misuse::QueueFull`](crate::proto::Misuse::QueueFull). Only a caller of the `Sink` who does not wait for `poll_ready`
+    /// gets there. Default 16 MiB. One message may exceed it alone, so that a limit on the queue is no limit on what can
+    /// be sent.
     pub max_queue: usize,
     /// Bytes read and dropped after the closing handshake or a failure, so that unread input does not turn the end of
-    /// the connection into a reset that destroys our Close frame. Default 1 MiB.
+    /// the connection into a reset that destroys our Close frame. Default 1 MiB; beyond, the transport is let go.
     pub max_drain: u32,
 }
 

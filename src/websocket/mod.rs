@@ -66,6 +66,11 @@ pub(crate) use open::{Turned, accept, connect, within};
 /// nothing left to do but drop it. Dropping an open `WebSocket` cuts the connection, except in [`Server`](crate::Server),
 /// which takes it back and closes it.
 ///
+/// # Panics
+///
+/// Whatever has to wait panics outside of a Tokio runtime with time enabled: `Builder::enable_time`, `enable_all` or
+/// `#[tokio::main]`.
+///
 /// # Cancel safety
 ///
 /// Every method is cancel-safe: progress is kept in the connection and never in a future. What a dropped
@@ -87,7 +92,9 @@ pub struct WebSocket<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// Takes over a stream whose opening handshake was done elsewhere.
+    /// Takes over a stream whose opening handshake was done elsewhere, and of which nothing behind that was read.
+    ///
+    /// This needs no runtime yet; using the connection does (see [`WebSocket`]).
     ///
     /// # Errors
     ///
@@ -321,6 +328,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {
     }
 }
 
+/// The same as [`feed`](WebSocket::feed), [`flush`](WebSocket::flush) and [`close`](WebSocket::close), for combinators such
+/// as `forward` and `split`. Two tasks may hold the halves of a `split`: each is woken for what it waits for.
+///
+/// `poll_ready` waits above the high-water mark; `start_send` without it queues up to
+/// [`Limits::max_queue`](crate::Limits::max_queue) bytes, and is then refused with
+/// [`Misuse::QueueFull`](crate::proto::Misuse::QueueFull).
+///
+/// ```
+/// use futures_util::{SinkExt, StreamExt};
+/// use wireline::{Config, Message, Role, WebSocket};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> wireline::Result<()> {
+/// let (here, there) = tokio::io::duplex(1024);
+/// let client = WebSocket::after_handshake(here, Role::Client, Config::default())?;
+/// let mut server = WebSocket::after_handshake(there, Role::Server, Config::default())?;
+/// let (mut sink, mut stream) = client.split();
+/// let writer = tokio::spawn(async move { sink.send(Message::from("hello")).await });
+/// assert_eq!(server.next().await.transpose()?, Some(Message::from("hello")));
+/// server.send("hello yourself").await?;
+/// assert_eq!(stream.next().await.transpose()?, Some(Message::from("hello yourself")));
+/// writer.await.expect("it did not panic")?;
+/// # Ok(())
+/// # }
+/// ```
 impl<S: AsyncRead + AsyncWrite + Unpin, M: Into<Message>> Sink<M> for WebSocket<S> {
     type Error = Error;
 

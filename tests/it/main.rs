@@ -4,6 +4,7 @@ mod support;
 
 mod scripted;
 
+mod architecture;
 mod framing;
 mod hostile;
 mod ids;
