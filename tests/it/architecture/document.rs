@@ -1,6 +1,9 @@
-//! ARCHITECTURE.md itself: short, and true of the files and tests that are there.
+//! The documents: ARCHITECTURE.md is short, and true of the files and tests that are there; README.md lists every setting;
+//! what SECURITY.md says to be tested is.
 
 use std::{collections::BTreeSet, fs};
+
+use wireline::{Limits, Timings};
 
 use super::{root, source::Source};
 
@@ -63,4 +66,40 @@ fn every_test_that_architecture_md_names_exists() {
 
 fn has_test(text: &str, test: &str) -> bool {
     text.contains(&format!("fn {test}("))
+}
+
+#[test]
+fn readme_lists_every_limit_and_deadline() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    for (settings, shown) in
+        [("limits", format!("{:?}", Limits::default())), ("timings", format!("{:?}", Timings::default()))]
+    {
+        let fields = shown.split(['{', ',']).filter_map(|field| field.split_once(": ")).map(|(name, _)| name.trim());
+        for field in fields {
+            assert!(text.contains(&format!("| `{settings}.{field}` |")), "{settings}.{field} is not in README.md");
+        }
+    }
+}
+
+/// Two names of one advisory: SECURITY.md has both, the rows the second.
+const ALSO: &[(&str, &str)] = &[
+    ("CVE-2020-35896", "RUSTSEC-2020-0043"),
+    ("CVE-2022-35922", "RUSTSEC-2022-0035"),
+    ("CVE-2024-28854", "RUSTSEC-2024-0341"),
+];
+
+#[test]
+fn every_advisory_of_security_md_has_a_row() {
+    let text = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let rows = Source::read(&root().join("tests/it"));
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '-');
+    let is_advisory = |word: &&str| ["CVE-", "RUSTSEC-", "GHSA-"].iter().any(|series| word.starts_with(series));
+    let named: Vec<&str> = words.filter(is_advisory).collect();
+    assert!(named.len() >= 20, "advisories are found: {named:?}");
+    for name in named {
+        let name = ALSO.iter().find(|(one, _)| *one == name).map_or(name, |(_, other)| other);
+        // Not here, where it may be listed as another's name.
+        let has = |row: &Source| !row.file.starts_with("architecture") && row.text.contains(name);
+        assert!(rows.iter().any(has), "{name} of SECURITY.md has no row");
+    }
 }
