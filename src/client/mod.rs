@@ -101,7 +101,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Misuse::InvalidRequest`]: a name that is not a token, or one that occurs twice.
+    /// [`Misuse::InvalidRequest`]: a name that is not a token, or one that occurs twice; or more than 128.
     pub fn subprotocols<T: Into<String>>(self, names: impl IntoIterator<Item = T>) -> Result<Self> {
         Ok(Self { request: self.request.subprotocols(names)?, ..self })
     }

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -91,7 +91,7 @@ pub(super) enum Watch {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
-    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read_ahead: BytesMut) -> Self {
+    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read_ahead: &[u8]) -> Self {
         Self {
             io,
             connection: Connection::new(role, now()),

@@ -27,7 +27,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// ```
     pub fn after_handshake(stream: S, role: Role, config: Config) -> Result<Self> {
         config.validate()?;
-        Ok(Self::new(Inner::new(stream, role, Arc::new(config), BytesMut::new())))
+        Ok(Self::new(Inner::new(stream, role, Arc::new(config), &[])))
     }
 
     pub(crate) fn new(inner: Inner<S>) -> Self {

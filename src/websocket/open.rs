@@ -48,7 +48,7 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     let judged = within(config.timings.handshake, respond(&mut stream, &config, judge)).await?;
     let (refusal, error) = match judged {
         Ok((request, response, read_ahead)) => {
-            let ws = open(stream, Role::Server, config, read_ahead, &response);
+            let ws = open(stream, Role::Server, config, &read_ahead, &response);
             return Ok((ws, request));
         }
         Err(Turned::Refused(refusal)) => (refusal.clone(), HandshakeError::Refused(refusal).into()),
@@ -125,7 +125,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
         (Err(error), _) => return Err(error),
     };
-    let ws = open(stream, Role::Client, config, read_ahead, &response);
+    let ws = open(stream, Role::Client, config, &read_ahead, &response);
     Ok((ws, response))
 }
 
@@ -158,10 +158,9 @@ fn open<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     role: Role,
     config: Arc<Config>,
-    read_ahead: BytesMut,
+    read_ahead: &[u8],
     response: &Response<()>,
 ) -> WebSocket<S> {
-    let read_ahead = if read_ahead.is_empty() { BytesMut::new() } else { read_ahead };
     let mut inner = Inner::new(stream, role, config, read_ahead);
     let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()));

@@ -38,8 +38,14 @@ pub(super) struct Partial {
 }
 
 impl Input {
-    pub(super) fn new(read_ahead: BytesMut) -> Self {
-        if read_ahead.is_empty() { Self::Blank } else { Self::Buffer(Box::new(read_ahead)) }
+    /// Begins with what was read ahead, in a buffer of the pool: a smaller one would end up there instead.
+    pub(super) fn new(read_ahead: &[u8]) -> Self {
+        if read_ahead.is_empty() {
+            return Self::Blank;
+        }
+        let mut buffer = take();
+        buffer.extend_from_slice(read_ahead);
+        Self::Buffer(buffer)
     }
 
     /// The bytes to decode before more is read, if there are any.
@@ -151,7 +157,7 @@ mod tests {
 
     #[test]
     fn an_unfinished_header_outlives_its_buffer() {
-        let mut input = Input::new(BytesMut::new());
+        let mut input = Input::new(&[]);
         input.room().extend_from_slice(&[0x82, 0x7f]);
         input.release();
         assert!(matches!(input, Input::Partial(_)));

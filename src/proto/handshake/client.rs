@@ -84,13 +84,14 @@ impl ClientRequest {
     ///
     /// # Errors
     ///
-    /// RFC 6455 section 4.1: a name is not a token, or occurs twice.
+    /// RFC 6455 section 4.1: a name is not a token, or occurs twice; or there are more than 128.
     pub fn subprotocols<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Result<Self, Misuse> {
         self.offered = names.into_iter().map(Into::into).collect();
         let names: Vec<&str> = self.offered.iter().map(String::as_str).collect();
         match check_subprotocols(&names) {
             Ok(()) => Ok(self),
             Err(GrammarError::Duplicate) => Err(Misuse::InvalidRequest("a subprotocol is offered twice")),
+            Err(GrammarError::TooMany) => Err(Misuse::InvalidRequest("more than 128 subprotocols are offered")),
             Err(_) => Err(Misuse::InvalidRequest("a subprotocol must be a token (RFC 6455 section 4.1)")),
         }
     }

@@ -28,6 +28,8 @@ pub enum GrammarError {
     NotSeparator,
     /// An element stands in the list twice.
     Duplicate,
+    /// The list has more elements than anyone needs: 128 subprotocols.
+    TooMany,
 }
 
 impl fmt::Display for GrammarError {
@@ -39,6 +41,7 @@ impl fmt::Display for GrammarError {
             Self::UnclosedQuote => "a quoted string has no end",
             Self::NotSeparator => "a separator is missing",
             Self::Duplicate => "an element stands in the list twice",
+            Self::TooMany => "the list has more than 128 elements",
         })
     }
 }
@@ -57,11 +60,14 @@ impl std::error::Error for GrammarError {}
 ///
 /// # Errors
 ///
-/// RFC 6455 section 4.1: a name is not a token, a name occurs twice, or the list is empty.
+/// RFC 6455 section 4.1: a name is not a token, a name occurs twice, or the list is empty. Stricter than the RFC, more than
+/// 128 names are an error too: short names cost many times their length.
 pub fn subprotocols(headers: &HeaderMap) -> Result<Vec<&str>, GrammarError> {
     let mut names = Vec::new();
     for line in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
-        names.extend(ascii(line)?.split(',').map(trim).filter(|name| !name.is_empty()));
+        let found = ascii(line)?.split(',').map(trim).filter(|name| !name.is_empty());
+        // One more than allowed is enough to tell.
+        names.extend(found.take(MAX_SUBPROTOCOLS + 1 - names.len()));
     }
     if names.is_empty() && headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         return Err(GrammarError::Empty);
@@ -70,12 +76,17 @@ pub fn subprotocols(headers: &HeaderMap) -> Result<Vec<&str>, GrammarError> {
     Ok(names)
 }
 
+/// The most subprotocols of one list.
+const MAX_SUBPROTOCOLS: usize = 128;
+
 /// RFC 6455 §4.1: subprotocols are non-empty tokens and unique.
 pub(super) fn check_subprotocols(names: &[&str]) -> Result<(), GrammarError> {
+    if names.len() > MAX_SUBPROTOCOLS {
+        return Err(GrammarError::TooMany);
+    }
     if !names.iter().all(|name| is_token(name)) {
         return Err(GrammarError::NotToken);
     }
-    // Sorted, because comparing each of thousands with each is what makes such a header an attack.
     let mut sorted = names.to_vec();
     sorted.sort_unstable();
     if sorted.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(GrammarError::Duplicate) }
@@ -167,8 +178,11 @@ mod tests {
             assert_eq!(subprotocols(&found), expected.map(<[&str]>::to_vec), "H5 {lines:.50?}");
         }
         let many: Vec<String> = (0..5000).map(|number| number.to_string()).collect();
-        let found = headers(&[&many.join(",")]);
-        assert_eq!(subprotocols(&found).map(|names| names.len()), Ok(5000), "H5");
+        for (count, expected) in [(128, Ok(128)), (129, Err(GrammarError::TooMany)), (5000, Err(GrammarError::TooMany))]
+        {
+            let found = headers(&[&many[..count / 2].join(","), &many[count / 2..count].join(",")]);
+            assert_eq!(subprotocols(&found).map(|names| names.len()), expected, "H5");
+        }
     }
 
     proptest::proptest! {

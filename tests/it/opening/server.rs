@@ -298,7 +298,9 @@ fn long_lists(runtime: &Runtime, ran: &mut Ran) {
     let protocol = |value: &str| format!("Sec-WebSocket-Protocol: {value}\r\n");
     let rows = [
         row(&["H5"], END, protocol(&format!("b{}x", " ".repeat(30_000))), 400, "Sec-WebSocket-Protocol"),
-        row(&["H5"], END, protocol(&names("a", 5_000)), 101, ""),
+        row(&["H5"], END, protocol(&names("a", 128)), 101, ""),
+        row(&["H5"], END, protocol(&names("a", 129)), 400, "Sec-WebSocket-Protocol"),
+        row(&["H5"], END, protocol(&names("a", 5_000)), 400, "Sec-WebSocket-Protocol"),
         row(&["H5"], END, protocol(&(names("a", 5_000) + ", a17")), 400, "Sec-WebSocket-Protocol"),
         row(&["H6"], END, format!("Sec-WebSocket-Extensions: {}\r\n", names("a;b=", 5_000)), 101, ""),
     ];

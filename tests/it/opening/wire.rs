@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    future::{Future, poll_fn},
     io,
     pin::Pin,
     rc::Rc,
@@ -16,6 +17,10 @@ use tokio::{
 use wireline::{Client, Error, Message, Result, WebSocket, server::Acceptor};
 
 use super::KEY;
+use crate::support::{
+    alloc::{Meter, uncounted},
+    row,
+};
 
 /// Room in each direction of an in-memory stream.
 const ROOM: usize = 64 * 1024;
@@ -109,6 +114,7 @@ pub(super) struct Accepted {
 pub(super) async fn serve(acceptor: &Acceptor, input: &[u8], cuts: &[usize]) -> Served {
     let (near, mut far) = duplex(ROOM);
     let (near, counts) = Counted::new(near);
+    let meter = Meter::start();
     let server = async {
         let (mut ws, request) = acceptor.accept(near).await?;
         let subprotocol = ws.subprotocol().map(str::to_owned);
@@ -119,8 +125,23 @@ pub(super) async fn serve(acceptor: &Acceptor, input: &[u8], cuts: &[usize]) -> 
         deliver(&mut far, input, cuts).await;
         Answer::read(&mut far).await
     };
-    let (accepted, answer) = tokio::join!(server, client);
+    let (accepted, answer) = tokio::join!(server, apart(client));
+    within_bounds(meter, counts.get());
     Served { accepted, answer, read: counts.get() }
+}
+
+/// The oracle's bound on memory: twice what was received and 64 KiB, the pooled read buffer apart.
+fn within_bounds(meter: Meter, read: Counts) {
+    let bound = 2 * i64::try_from(read.bytes).expect("it was received") + 64 * 1024;
+    assert!(meter.peak() <= bound, "o4: {} bytes of heap for {} received", meter.peak(), read.bytes);
+}
+
+/// The scripted peer, whose memory is not the library's.
+async fn apart<T>(peer: impl Future<Output = T>) -> T {
+    let mut peer = uncounted(|| Box::pin(peer));
+    let result = poll_fn(|cx| uncounted(|| peer.as_mut().poll(cx))).await;
+    uncounted(|| drop(peer));
+    result
 }
 
 /// What a scripted server does behind its last byte.
@@ -147,6 +168,7 @@ pub(super) struct Asked {
 pub(super) async fn ask(client: &Client, response: &[u8], cuts: &[usize], then: Then, messages: usize) -> Asked {
     let (near, mut far) = duplex(ROOM);
     let (near, counts) = Counted::new(near);
+    let meter = Meter::start();
     let client = async {
         let (mut ws, _) = client.connect_over(near).await?;
         let received = receive(&mut ws, messages).await;
@@ -162,7 +184,8 @@ pub(super) async fn ask(client: &Client, response: &[u8], cuts: &[usize], then: 
         let _ = far.read_to_end(&mut sent).await;
         (request, sent)
     };
-    let (opened, (request, sent)) = tokio::join!(client, server);
+    let (opened, (request, sent)) = tokio::join!(client, apart(server));
+    within_bounds(meter, counts.get());
     Asked { opened, request, sent, read: counts.get() }
 }
 
@@ -258,7 +281,7 @@ impl Counted {
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let polled = uncounted(|| Pin::new(&mut self.stream).poll_read(cx, buf));
         let read = buf.filled().len() - before;
         let mut counts = self.counts.get();
         counts.bytes += read;
@@ -272,7 +295,7 @@ impl AsyncRead for Counted {
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.wrote = true;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        uncounted(|| Pin::new(&mut self.stream).poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -285,7 +308,9 @@ impl AsyncWrite for Counted {
 }
 
 pub(super) fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().expect("a runtime")
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    row::warm_up(&runtime);
+    runtime
 }
 
 /// A runtime whose clock only moves when everything waits.
