@@ -177,7 +177,9 @@ impl Queue {
                 *room = 0;
             }
         };
-        add(front, &mut usize::MAX.clone());
+        // The front is whole control frames, which only now have their place: no boundary holds them back.
+        let mut unlimited = usize::MAX;
+        add(front, &mut unlimited);
         let mut from = self.small_written;
         for large in self.large.iter().take(SLICES) {
             add(self.small.get(from..large.after).unwrap_or_default(), &mut room);
