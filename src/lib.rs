@@ -70,6 +70,8 @@ pub mod client;
 mod tls;
 mod transport;
 
+pub mod handler;
+
 pub mod proto;
 
 mod websocket;

@@ -1,0 +1,3 @@
+/// A timeout that was scheduled, to cancel it by.
+#[derive(Clone, Debug)]
+pub struct Timeout(());

@@ -1,0 +1,5 @@
+/// A TLS handshake about to happen.
+#[derive(Debug)]
+pub struct SslStream<S> {
+    stream: S,
+}
