@@ -13,7 +13,7 @@ use crate::{
     Error, Result,
     proto::{
         Awaited, CloseFrame, Fault, Message,
-        connection::{Cause, Due, Event, Step},
+        connection::{Cause, Connection, Due, Event, Receive, Step},
     },
     websocket::{
         clock::now,
@@ -58,107 +58,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
     }
 
-    /// The next event. `None`, once, after the end, and for ever.
+    /// The next event. `None`, once after the end, and for ever.
     pub(super) fn poll_event(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Event>>> {
         let both = self.wakers.enter(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
-        if self.phase == Phase::Open && self.connection.close_deadline(&self.config.timings).is_some() {
-            // Our Close frame does not wait until a peer that sends without end has nothing more to read.
-            self.write_now(cx);
-        }
         loop {
             if self.phase != Phase::Open {
-                return self.poll_end(cx);
+                ready!(self.poll_end(cx));
+                return Poll::Ready(self.failure.take().map(|error| Err(*error)));
             }
-            if let Some(input) = self.input.pending() {
-                if self.budget == 0 {
-                    // Other tasks first. Nothing is flushed for that, and the input stays where it is.
-                    self.budget = FRAMES_PER_POLL;
-                    if self.close_is_late() {
-                        self.cut(Awaited::Close);
-                        continue;
+            match ready!(self.poll_turn(cx)) {
+                Turn::Item(event) => {
+                    match &event {
+                        Event::Close(_) => self.close_received(),
+                        Event::Ping(_) => self.write_now(cx),
+                        Event::Message(_) | Event::Pong(_) => {}
                     }
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return Poll::Ready(Some(Ok(event)));
                 }
-                self.budget -= 1;
-                let step = self.connection.receive(input, &self.config.limits);
-                match self.took(step, cx) {
-                    Taken::Event(event) => return Poll::Ready(Some(Ok(event))),
-                    Taken::Again => continue,
-                    Taken::NeedMore => {}
-                }
-            }
-            match self.poll_read(cx) {
-                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
-                Poll::Ready(Ok(Read::Direct(read))) => {
-                    self.connection.heard(now());
-                    let step = self.connection.filled(read);
-                    if let Taken::Event(event) = self.took(step, cx) {
-                        return Poll::Ready(Some(Ok(event)));
-                    }
-                }
-                Poll::Ready(Ok(Read::End)) => {
+                Turn::Fault(fault) => self.failed(fault),
+                Turn::End => {
                     let error =
                         io::Error::new(io::ErrorKind::UnexpectedEof, "the transport ended without a close frame");
                     self.lost(error, Phase::Flush);
                 }
-                Poll::Ready(Err(error)) => self.lost(error, Phase::Cut),
-                Poll::Pending => {
-                    self.input.release();
-                    self.budget = FRAMES_PER_POLL;
-                    ready!(self.poll_idle(cx));
-                }
-            }
-        }
-    }
-
-    /// Nothing is left to read: the time to write, and to look at the clock. Ready when the loop has to look again.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            self.write_now(cx);
-            let due = match self.poll_alarm(cx, Watch::All) {
-                // The timer says nothing in a task that has used up its budget of tokio's, reading without end.
-                Poll::Pending if self.close_is_late() => Due::Late(Awaited::Close),
-                due => ready!(due),
-            };
-            match due {
-                Due::Ping => {}
-                Due::Late(awaited) => {
-                    self.cut(awaited);
-                    return Poll::Ready(());
-                }
-            }
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
-        let io = Pin::new(&mut self.io);
-        if self.input.is_blank()
-            && let Some(mut spare) = self.connection.spare()
-        {
-            let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
-            return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
-        }
-        let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
-        Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
-    }
-
-    fn took(&mut self, step: Result<Step, Fault>, cx: &mut Context<'_>) -> Taken {
-        match step {
-            Ok(Step::NeedMore) => Taken::NeedMore,
-            Ok(Step::Progress) => Taken::Again,
-            Ok(Step::Event(event)) => {
-                match &event {
-                    Event::Close(_) => self.close_received(),
-                    Event::Ping(_) => self.write_now(cx),
-                    Event::Message(_) | Event::Pong(_) => {}
-                }
-                Taken::Event(event)
-            }
-            Err(fault) => {
-                self.failed(fault);
-                Taken::Again
+                Turn::Lost(error) => self.lost(error, Phase::Cut),
+                Turn::Late(awaited) => self.cut(awaited),
             }
         }
     }
@@ -174,21 +99,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         self.write_now(&mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker));
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an
-    /// application that takes long over its messages. Where it does not, the next Ping's answer replaces it.
-    fn write_now(&mut self, cx: &mut Context<'_>) {
-        if self.transport != Transported::Broken
-            && let Poll::Ready(Err(error)) = self.poll_write(cx)
-        {
-            self.write_failed(&error);
-        }
-    }
-
-    /// The clock itself, for when the timer cannot be asked: a peer that always has more to read must not put the end off.
-    fn close_is_late(&self) -> bool {
-        self.connection.close_deadline(&self.config.timings).is_some_and(|deadline| now() >= deadline)
     }
 
     fn close_received(&mut self) {
@@ -217,9 +127,113 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     }
 }
 
-/// What the driver does next with a step.
-enum Taken {
-    Event(Event),
-    Again,
-    NeedMore,
+impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R>
+where
+    Connection<R>: Receive,
+{
+    /// One turn of the loop, while the connection is open: what came of it is for the caller to deal with.
+    pub(crate) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn<<Connection<R> as Receive>::Item>> {
+        if self.connection.close_deadline(&self.config.timings).is_some() {
+            // Our Close frame does not wait until a peer that sends without end has nothing more to read.
+            self.write_now(cx);
+        }
+        loop {
+            if let Some(input) = self.input.pending() {
+                if self.budget == 0 {
+                    // Other tasks first. Nothing is flushed for that, and the input stays where it is.
+                    self.budget = FRAMES_PER_POLL;
+                    if self.close_is_late() {
+                        return Poll::Ready(Turn::Late(Awaited::Close));
+                    }
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                self.budget -= 1;
+                match self.connection.receive(input, &self.config.limits) {
+                    Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
+                    Ok(Step::Progress) => continue,
+                    Ok(Step::NeedMore) => {}
+                    Err(fault) => return Poll::Ready(Turn::Fault(fault)),
+                }
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
+                Poll::Ready(Ok(Read::Direct(read))) => {
+                    self.connection.heard(now());
+                    match self.connection.filled(read) {
+                        Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
+                        Ok(Step::Progress | Step::NeedMore) => {}
+                        Err(fault) => return Poll::Ready(Turn::Fault(fault)),
+                    }
+                }
+                Poll::Ready(Ok(Read::End)) => return Poll::Ready(Turn::End),
+                Poll::Ready(Err(error)) => return Poll::Ready(Turn::Lost(error)),
+                Poll::Pending => {
+                    self.input.release();
+                    self.budget = FRAMES_PER_POLL;
+                    return self.poll_idle(cx).map(Turn::Late);
+                }
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
+        let io = Pin::new(&mut self.io);
+        if self.input.is_blank()
+            && let Some(mut spare) = self.connection.spare()
+        {
+            let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
+            return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
+        }
+        let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
+        Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
+    /// Nothing is left to read: the time to write, and to look at the clock. Ready when something did not happen in time.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Awaited> {
+        loop {
+            self.write_now(cx);
+            let due = match self.poll_alarm(cx, Watch::All) {
+                // The timer says nothing in a task that has used up its budget of tokio's, reading without end.
+                Poll::Pending if self.close_is_late() => Due::Late(Awaited::Close),
+                due => ready!(due),
+            };
+            match due {
+                Due::Ping => {}
+                Due::Late(awaited) => return Poll::Ready(awaited),
+            }
+        }
+    }
+
+    /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an
+    /// application that takes long over its messages. Where it does not, the next Ping's answer replaces it.
+    pub(super) fn write_now(&mut self, cx: &mut Context<'_>) {
+        if self.transport != Transported::Broken
+            && let Poll::Ready(Err(error)) = self.poll_write(cx)
+        {
+            self.write_failed(&error);
+        }
+    }
+
+    /// The clock itself, for when the timer cannot be asked: a peer that always has more to read must not put the end off.
+    fn close_is_late(&self) -> bool {
+        self.connection.close_deadline(&self.config.timings).is_some_and(|deadline| now() >= deadline)
+    }
+}
+
+/// What a turn of the loop came to.
+#[derive(Debug)]
+pub(crate) enum Turn<T> {
+    /// Something that arrived.
+    Item(T),
+    /// The peer broke a rule or went beyond a limit; nothing more can be received.
+    Fault(Fault),
+    /// The peer has ended the transport.
+    End,
+    /// The transport failed.
+    Lost(io::Error),
+    /// Something did not happen in time.
+    Late(Awaited),
 }

@@ -9,11 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use crate::{
-    Result,
-    proto::{
-        Role,
-        connection::{Due, Event},
-    },
+    proto::{Role, connection::Due},
     websocket::inner::{Inner, Transported, Watch},
 };
 
@@ -41,8 +37,9 @@ pub(super) enum Phase {
     Gone,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event>>> {
+impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
+    /// Ready at the end; what is left of a failure is in `failure`.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let done = match self.phase {
                 Phase::Open | Phase::Flush => self.poll_last_write(cx),
@@ -53,7 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                     let _ = Pin::new(&mut self.io).poll_shutdown(cx);
                     Poll::Ready(())
                 }
-                Phase::Gone => return Poll::Ready(self.failure.take().map(|error| Err(*error))),
+                Phase::Gone => return Poll::Ready(()),
             };
             if done.is_ready() {
                 self.enter(self.after(self.phase));

@@ -15,7 +15,7 @@ use crate::{
     Config, Error, Result,
     proto::{
         Awaited, CloseFrame, Message, Misuse, Role,
-        connection::{Cause, Connection, Due, Ending},
+        connection::{Cause, Connection, Due, Ending, Receiver},
     },
     websocket::{
         clock::{Alarm, now},
@@ -34,9 +34,9 @@ pub(super) const FRAMES_PER_POLL: u16 = 128;
 ///
 /// While it is idle it owns no buffers: they are taken from pools of the thread and given back.
 #[derive(Debug)]
-pub(crate) struct Inner<S> {
+pub(crate) struct Inner<S, R = Receiver> {
     pub(super) io: S,
-    pub(super) connection: Connection,
+    pub(super) connection: Connection<R>,
     pub(super) config: Arc<Config>,
     pub(super) input: Input,
     pub(super) output: Option<Box<Queue>>,
@@ -92,9 +92,15 @@ pub(super) enum Watch {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read_ahead: &[u8]) -> Self {
+        Self::over(io, Connection::new(role, Receiver::new(role), now()), config, read_ahead)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
+    pub(super) fn over(io: S, connection: Connection<R>, config: Arc<Config>, read_ahead: &[u8]) -> Self {
         Self {
             io,
-            connection: Connection::new(role, now()),
+            connection,
             config,
             input: Input::new(read_ahead),
             output: None,
@@ -278,7 +284,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         self.wakers.wake();
     }
 
-    pub(super) fn queued(&self) -> usize {
+    pub(crate) fn queued(&self) -> usize {
         self.output.as_ref().map_or(0, |out| out.len())
     }
 
@@ -295,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 }
 
 /// A connection that is dropped with something left gives its buffers back too.
-impl<S> Drop for Inner<S> {
+impl<S, R> Drop for Inner<S, R> {
     fn drop(&mut self) {
         self.input.discard();
         if let Some(out) = self.output.take() {

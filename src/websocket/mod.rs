@@ -11,6 +11,7 @@
 mod clock;
 mod drive;
 mod end;
+mod frames;
 mod inner;
 mod lease;
 mod open;
@@ -40,8 +41,9 @@ use crate::{
     },
 };
 
-pub(crate) use clock::now;
-use inner::Inner;
+pub(crate) use clock::{Alarm, now};
+pub(crate) use drive::Turn;
+pub(crate) use inner::Inner;
 pub(crate) use inner::Place;
 use lease::Leased;
 use wakers::Side;

@@ -100,6 +100,32 @@ impl Queue {
         usize::try_from(self.queued - self.written).unwrap_or(usize::MAX)
     }
 
+    /// Drops what waits behind the next known frame boundary, so that what went out so far stays whole frames.
+    pub(super) fn drop_unsent(&mut self) {
+        let boundary = match self.marks.front() {
+            _ if self.written == self.boundary => self.written,
+            Some(mark) => *mark,
+            None => return,
+        };
+        let mut left = usize::try_from(boundary - self.written).unwrap_or(usize::MAX);
+        let mut small = self.small_written;
+        let mut kept = 0;
+        for large in &self.large {
+            let before = large.after - small;
+            if left <= before {
+                break;
+            }
+            left -= before + large.payload.len();
+            small = large.after;
+            kept += 1;
+        }
+        self.large.truncate(kept);
+        self.small.truncate(small + left);
+        self.marks.truncate(1);
+        (self.queued, self.marked) = (boundary, boundary);
+        self.settle();
+    }
+
     /// Where control frames may be put right now, ahead of everything that waits.
     pub(super) fn front(&mut self) -> Option<Front<'_>> {
         if self.written != self.boundary || self.front_written != self.front.len() {

@@ -3,12 +3,21 @@ use crate::proto::{Header, Mask, Opcode, Role, Rsv, Violation};
 /// What is known before a header is read and decides whether it is legal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderRules {
-    /// Who reads: a server's peer masks, a client's does not.
-    pub(crate) role: Role,
+    /// Whether the peer masks.
+    pub(crate) masking: Masking,
     /// The reserved bits that a negotiated extension allows on the first frame of a message.
     pub(crate) extension: Rsv,
     /// Which data frames may come now.
     pub(crate) sequence: Sequence,
+}
+
+/// Which frames are masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Masking {
+    /// All that a client sends, none that a server sends (RFC 6455 section 5.1); this is who reads.
+    ByRole(Role),
+    /// Whatever the peer likes.
+    Any,
 }
 
 /// Where in a message the reader stands (RFC 6455 section 5.4).
@@ -16,6 +25,9 @@ pub(crate) struct HeaderRules {
 pub(crate) enum Sequence {
     /// Not followed: single frames are all the caller wants.
     Any,
+    /// Not followed, and neither reserved bits nor fragmented control frames are judged: whoever looks at the frame next
+    /// does that.
+    Unjudged,
     /// Between messages.
     First,
     /// Inside a message.
@@ -34,11 +46,11 @@ pub(crate) fn decode_header(input: &[u8], rules: HeaderRules) -> Result<Option<(
 
     let Some((&second, rest)) = rest.split_first() else { return Ok(None) };
     let masked = second & 0x80 != 0;
-    match rules.role {
+    match rules.masking {
         // RFC 6455 §5.1: a server MUST close on an unmasked frame, a client on a masked one.
-        Role::Server if !masked => return Err(Violation::Unmasked),
-        Role::Client if masked => return Err(Violation::Masked),
-        Role::Server | Role::Client => {}
+        Masking::ByRole(Role::Server) if !masked => return Err(Violation::Unmasked),
+        Masking::ByRole(Role::Client) if masked => return Err(Violation::Masked),
+        Masking::ByRole(_) | Masking::Any => {}
     }
     let short = second & 0x7f;
     // RFC 6455 §5.5: control frames have at most 125 bytes of payload.
@@ -63,12 +75,13 @@ fn first_byte(first: u8, fin: bool, rsv: Rsv, rules: HeaderRules) -> Result<Opco
         _ => Rsv::NONE,
     };
     // RFC 6455 §5.2: reserved bits MUST be 0 unless an extension gave them a meaning.
-    if !rsv.within(allowed) {
+    if !rsv.within(allowed) && rules.sequence != Sequence::Unjudged {
         return Err(Violation::ReservedBit);
     }
     // RFC 6455 §5.2: an unknown opcode fails the connection.
     let Some(opcode) = opcode else { return Err(Violation::ReservedOpcode(first & 0x0f)) };
     match (opcode, rules.sequence) {
+        (opcode, Sequence::Unjudged) => Ok(opcode),
         // RFC 6455 §5.5: control frames MUST NOT be fragmented.
         (Opcode::Close | Opcode::Ping | Opcode::Pong, _) if !fin => Err(Violation::FragmentedControl),
         // RFC 6455 §5.4: a continuation has a message, and nothing else comes inside one.
@@ -106,11 +119,12 @@ mod tests {
 
     use super::*;
 
-    const ANY: HeaderRules = HeaderRules { role: Role::Client, extension: Rsv::NONE, sequence: Sequence::Any };
+    const ANY: HeaderRules =
+        HeaderRules { masking: Masking::ByRole(Role::Client), extension: Rsv::NONE, sequence: Sequence::Any };
 
     #[test]
     fn each_rule_is_judged_on_its_own_byte() {
-        let server = HeaderRules { role: Role::Server, ..ANY };
+        let server = HeaderRules { masking: Masking::ByRole(Role::Server), ..ANY };
         let first = HeaderRules { sequence: Sequence::First, ..ANY };
         let inside = HeaderRules { sequence: Sequence::Continuation, ..ANY };
         let rows: [(&[u8], HeaderRules, Violation); 12] = [
@@ -134,6 +148,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn unjudged_headers_are_left_to_whoever_looks_next() {
+        let rules = HeaderRules { masking: Masking::Any, extension: Rsv::NONE, sequence: Sequence::Unjudged };
+        for bytes in [[0xf1, 0x80], [0x09, 0x00], [0x70, 0x01], [0xff & 0x7a, 0x00]] {
+            let masked = if bytes[1] & 0x80 != 0 { &[1, 2, 3, 4][..] } else { &[] };
+            let input = [&bytes[..], masked].concat();
+            assert!(matches!(decode_header(&input, rules), Ok(Some(_))), "{input:x?}");
+        }
+        assert_eq!(decode_header(&[0x83], rules), Err(Violation::ReservedOpcode(3)));
+        assert_eq!(decode_header(&[0x89, 0x7e], rules), Err(Violation::ControlTooLong));
+    }
+
     proptest! {
         #[test]
         fn headers_survive_encoding_and_need_every_byte(
@@ -145,7 +171,7 @@ mod tests {
             let role = if key.is_some() { Role::Server } else { Role::Client };
             let mut bytes = Vec::new();
             header.encode(&mut bytes);
-            let rules = HeaderRules { role, ..ANY };
+            let rules = HeaderRules { masking: Masking::ByRole(role), ..ANY };
             prop_assert_eq!(decode_header(&bytes, rules), Ok(Some((header, bytes.len()))));
             for cut in 0..bytes.len() {
                 prop_assert_eq!(decode_header(&bytes[..cut], rules), Ok(None));

@@ -164,7 +164,7 @@ impl Closing {
     }
 }
 
-impl Connection {
+impl<R> Connection<R> {
     pub(super) fn step(&mut self, transition: Transition) -> Result<(), Misuse> {
         self.state = self.state.after(transition).ok_or(Misuse::Closed)?;
         Ok(())
@@ -181,6 +181,27 @@ impl Connection {
     ) {
         if self.state == State::Open && self.step(Transition::SendClose).is_ok() {
             self.close_now(frame, Initiator::Local, now, masks, out);
+        }
+    }
+
+    /// Our Close frame is the caller's own, encoded by [`Connection::put`] or suppressed: this is only its state and its
+    /// deadline. `false` if one was sent before or none may be.
+    pub(crate) fn close_put(&mut self, now: Instant) -> bool {
+        let initiator = if self.state == State::Open { Initiator::Local } else { Initiator::Peer };
+        let begun = self.step(Transition::SendClose).is_ok();
+        if begun {
+            self.begin_closing(initiator);
+            self.timers.closing(now);
+        }
+        begun
+    }
+
+    /// Nothing is read as frames any more; whatever Close frame there is is the caller's own.
+    pub(crate) fn fail_put(&mut self, now: Instant) {
+        if self.step(Transition::Fail).is_ok() {
+            self.urgent.clear();
+            self.begin_closing(Initiator::Local);
+            self.timers.closing(now);
         }
     }
 
@@ -257,7 +278,7 @@ impl Connection {
         matches!(self.state, State::Closed)
     }
 
-    pub(super) fn close_received(&mut self, frame: Option<CloseFrame>) {
+    pub(crate) fn close_received(&mut self, frame: Option<CloseFrame>) {
         if self.step(Transition::ReceiveClose).is_ok() {
             self.urgent.clear();
             self.begin_closing(Initiator::Peer).received = frame.into();

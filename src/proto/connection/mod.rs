@@ -3,6 +3,7 @@
 //! What is public here are the values it hands out; [`WebSocket`](crate::WebSocket) drives it.
 
 mod closing;
+mod collect;
 mod receive;
 mod send;
 mod state;
@@ -13,13 +14,13 @@ use bytes::Bytes;
 use crate::proto::{CloseFrame, Message, Role};
 
 pub use closing::{Cause, CloseRecord, Ending, Initiator};
-pub(crate) use receive::Step;
+pub(crate) use collect::{Collected, Collector, Payload};
+pub(crate) use receive::{Receive, Receiver, Step};
 #[cfg(test)]
 pub(crate) use receive::VIEW_FROM;
 pub(crate) use timers::Due;
 
 use closing::Closing;
-use receive::Receiver;
 use send::Urgent;
 use state::{State, Transition};
 use timers::Timers;
@@ -58,8 +59,9 @@ pub enum Event {
 ///
 /// It does no I/O. Its methods come in four families:
 ///
-/// - **bytes in**: [`receive`](Self::receive) (and [`spare`](Self::spare) with [`filled`](Self::filled), which skip a copy
-///   for large payloads); call again until it says [`Step::NeedMore`];
+/// - **bytes in**: [`receive`](Receive::receive) (and [`spare`](Receive::spare) with [`filled`](Receive::filled), which skip
+///   a copy for large payloads); call again until it says [`Step::NeedMore`]. A [`Receiver`] makes events of them, a
+///   [`Collector`] whole frames, for a caller that applies the rules of messages itself;
 /// - **the application's wishes**: [`send`](Self::send), [`ping`](Self::ping), [`close`](Self::close);
 /// - **bytes out**: data and Close frames are encoded into the caller's
 ///   [`Output`](crate::proto::codec::encoder::Output) at once; Ping and Pong wait in their slots until the caller reaches
@@ -67,21 +69,21 @@ pub enum Event {
 /// - **the clock**: [`deadline`](Self::deadline) says when [`handle_timeout`](Self::handle_timeout) wants to be called;
 ///   calling it early does no harm.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Connection<R = Receiver> {
     role: Role,
     state: State,
-    receiver: Receiver,
+    receiver: R,
     urgent: Urgent,
     timers: Timers,
     closing: Option<Box<Closing>>,
 }
 
-impl Connection {
-    pub(crate) fn new(role: Role, now: std::time::Instant) -> Self {
+impl<R> Connection<R> {
+    pub(crate) fn new(role: Role, receiver: R, now: std::time::Instant) -> Self {
         Self {
             role,
             state: State::Open,
-            receiver: Receiver::new(role),
+            receiver,
             urgent: Urgent::default(),
             timers: Timers::new(now),
             closing: None,

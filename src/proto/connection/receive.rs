@@ -2,20 +2,36 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::proto::{
     CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Role, Rsv, Utf8Bytes, Violation,
-    codec::decoder::{HeaderRules, Sequence, decode_header},
+    codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{Connection, Event, Transition},
     message::assembler::{Assembler, Spare},
 };
 
 /// What one step of reading came to.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<T> {
     /// `input` is empty or holds the beginning of a header.
     NeedMore,
     /// A frame was taken that gives the application nothing yet.
     Progress,
     /// Something for the application.
-    Event(Event),
+    Item(T),
+}
+
+/// What a connection makes of the bytes that it receives.
+pub(crate) trait Receive {
+    type Item;
+
+    /// Takes at most one frame, or what is there of it, from `input`. After a fault, call [`Connection::fail`] and never
+    /// this again.
+    fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Self::Item>, Fault>;
+
+    /// The room that a large payload's next bytes may be read into, instead of passing through `input`; only when `input`
+    /// is empty.
+    fn spare(&mut self) -> Option<Spare<'_>>;
+
+    /// `read` bytes were put there.
+    fn filled(&mut self, read: usize) -> Result<Step<Self::Item>, Fault>;
 }
 
 /// A payload of this length is handed out as a view of the read buffer, a shorter one is copied out: a quarter of the
@@ -27,7 +43,7 @@ const DIRECT_FROM: u64 = 16 * 1024;
 
 /// Turns bytes into events, one frame at a time.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     role: Role,
     /// The frame whose payload is arriving in pieces. Boxed, because most connections wait between frames.
     arriving: Option<Box<Arriving>>,
@@ -47,20 +63,20 @@ struct Arriving {
 }
 
 impl Receiver {
-    pub(super) const fn new(role: Role) -> Self {
+    pub(crate) const fn new(role: Role) -> Self {
         Self { role, arriving: None, message: None }
     }
 
-    fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
+    fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
         match self.arriving.take() {
             Some(arriving) => self.continue_payload(arriving, input),
             None => self.begin_frame(input, limits),
         }
     }
 
-    fn begin_frame(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
+    fn begin_frame(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
         let sequence = if self.message.is_some() { Sequence::Continuation } else { Sequence::First };
-        let rules = HeaderRules { role: self.role, extension: Rsv::NONE, sequence };
+        let rules = HeaderRules { masking: Masking::ByRole(self.role), extension: Rsv::NONE, sequence };
         let Some((header, header_len)) = decode_header(input, rules)? else { return Ok(Step::NeedMore) };
         self.judge(&header, limits)?;
         // The whole frame is here: header and payload in one step.
@@ -123,7 +139,7 @@ impl Receiver {
         header_len: usize,
         end: usize,
         input: &mut BytesMut,
-    ) -> Result<Step, Fault> {
+    ) -> Result<Step<Event>, Fault> {
         self.begin_message(header.opcode);
         let payload = input.get_mut(header_len..end).unwrap_or_default();
         if let Some(mask) = header.mask {
@@ -138,7 +154,7 @@ impl Receiver {
         step
     }
 
-    fn continue_payload(&mut self, mut arriving: Box<Arriving>, input: &mut BytesMut) -> Result<Step, Fault> {
+    fn continue_payload(&mut self, mut arriving: Box<Arriving>, input: &mut BytesMut) -> Result<Step<Event>, Fault> {
         let here = narrow(arriving.missing).unwrap_or(usize::MAX).min(input.len());
         let piece = input.get_mut(..here).unwrap_or_default();
         if let Some(mask) = arriving.mask {
@@ -160,7 +176,7 @@ impl Receiver {
         }
     }
 
-    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step, Fault> {
+    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step<Event>, Fault> {
         arriving.received += here;
         arriving.missing -= here;
         if arriving.missing > 0 {
@@ -173,9 +189,9 @@ impl Receiver {
         self.end_frame(arriving.fin)
     }
 
-    fn end_frame(&mut self, fin: bool) -> Result<Step, Fault> {
+    fn end_frame(&mut self, fin: bool) -> Result<Step<Event>, Fault> {
         match self.message.take() {
-            Some(message) if fin => Ok(Step::Event(Event::Message(message.finish()?))),
+            Some(message) if fin => Ok(Step::Item(Event::Message(message.finish()?))),
             message => {
                 self.message = message;
                 Ok(Step::Progress)
@@ -193,7 +209,7 @@ impl Receiver {
         Some(self.message.as_mut()?.spare(at_most))
     }
 
-    fn filled(&mut self, read: usize) -> Result<Step, Fault> {
+    fn filled(&mut self, read: usize) -> Result<Step<Event>, Fault> {
         let Some(arriving) = self.arriving.take() else { return Ok(Step::NeedMore) };
         let Some(message) = &mut self.message else { return Ok(Step::NeedMore) };
         message.filled(read, arriving.mask, arriving.received)?;
@@ -202,18 +218,18 @@ impl Receiver {
 }
 
 /// Where the frame ends in the input, if all of it is there.
-fn whole_frame(header: &Header, header_len: usize, available: usize) -> Option<usize> {
+pub(super) fn whole_frame(header: &Header, header_len: usize, available: usize) -> Option<usize> {
     let len = narrow::<usize>(header.payload_len)?;
     header_len.checked_add(len).filter(|end| *end <= available)
 }
 
 /// The one place that narrows a length, on machines of every width: what does not fit is none, and never a smaller number.
-fn narrow<T: TryFrom<u64>>(len: u64) -> Option<T> {
+pub(super) fn narrow<T: TryFrom<u64>>(len: u64) -> Option<T> {
     T::try_from(len).ok()
 }
 
 /// A message in a single frame that is here as a whole.
-fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step, Fault> {
+fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step<Event>, Fault> {
     let payload = input.get_mut(header_len..end).unwrap_or_default();
     if let Some(mask) = header.mask {
         mask.apply(payload, 0);
@@ -234,23 +250,22 @@ fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut)
             _ => Ok(Message::Binary(payload)),
         }
     };
-    Ok(Step::Event(Event::Message(message.map_err(|_| Violation::InvalidUtf8)?)))
+    Ok(Step::Item(Event::Message(message.map_err(|_| Violation::InvalidUtf8)?)))
 }
 
-fn control(opcode: Opcode, payload: &[u8]) -> Result<Step, Fault> {
-    Ok(Step::Event(match opcode {
+fn control(opcode: Opcode, payload: &[u8]) -> Result<Step<Event>, Fault> {
+    Ok(Step::Item(match opcode {
         Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
         Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
         _ => Event::Pong(Bytes::copy_from_slice(payload)),
     }))
 }
 
-impl Connection {
-    /// Takes at most one frame, or what is there of it, from `input`. After a fault, call [`Connection::fail`] and never
-    /// this again.
-    pub(crate) fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step, Fault> {
-        // RFC 6455 §7.1.7: after a failure, and after both Close frames, nothing is read as frames any more.
-        if self.state.after(Transition::ReceiveFrame).is_none() {
+impl Receive for Connection<Receiver> {
+    type Item = Event;
+
+    fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
+        if !self.reads_frames() {
             input.clear();
             return Ok(Step::NeedMore);
         }
@@ -259,27 +274,33 @@ impl Connection {
         Ok(step)
     }
 
-    /// The room that a large payload's next bytes may be read into, instead of passing through `input`; only when `input`
-    /// is empty.
-    pub(crate) fn spare(&mut self) -> Option<Spare<'_>> {
+    fn spare(&mut self) -> Option<Spare<'_>> {
         self.receiver.spare()
     }
 
-    /// `read` bytes were put there.
-    pub(crate) fn filled(&mut self, read: usize) -> Result<Step, Fault> {
+    fn filled(&mut self, read: usize) -> Result<Step<Event>, Fault> {
         let step = self.receiver.filled(read)?;
         self.observe(&step);
         Ok(step)
     }
+}
 
-    fn observe(&mut self, step: &Step) {
+impl<R> Connection<R> {
+    /// RFC 6455 §7.1.7: after a failure, and after both Close frames, nothing is read as frames any more.
+    pub(super) const fn reads_frames(&self) -> bool {
+        self.state.after(Transition::ReceiveFrame).is_some()
+    }
+}
+
+impl Connection<Receiver> {
+    fn observe(&mut self, step: &Step<Event>) {
         match step {
-            Step::Event(Event::Ping(payload)) if self.state.after(Transition::SendControl).is_some() => {
+            Step::Item(Event::Ping(payload)) if self.state.after(Transition::SendControl).is_some() => {
                 // RFC 6455 §5.5.3: a Pong may answer only the latest Ping, so one slot is enough.
                 self.urgent.pong(payload.clone());
             }
-            Step::Event(Event::Close(frame)) => self.close_received(frame.clone()),
-            Step::NeedMore | Step::Progress | Step::Event(_) => {}
+            Step::Item(Event::Close(frame)) => self.close_received(frame.clone()),
+            Step::NeedMore | Step::Progress | Step::Item(_) => {}
         }
     }
 }

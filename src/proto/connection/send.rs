@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use crate::proto::{
-    CloseFrame, Mask, Message, Misuse, Opcode, Role, Rsv,
+    CloseFrame, Frame, Mask, Message, Misuse, Opcode, Role, Rsv,
     codec::encoder::{Output, Part, encode},
     connection::{Connection, Transition},
     message::fragmenter::fragments,
@@ -41,7 +41,7 @@ impl Urgent {
     }
 }
 
-impl Connection {
+impl<R> Connection<R> {
     /// Encodes a message, in fragments of `fragment_size`.
     pub(crate) fn send(
         &mut self,
@@ -51,11 +51,35 @@ impl Connection {
         out: &mut impl Output,
     ) -> Result<(), Misuse> {
         self.step(Transition::SendData)?;
-        for fragment in fragments(message, fragment_size) {
+        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+        for fragment in fragments(opcode, message.into_bytes(), fragment_size) {
             let mask = self.mask(masks);
             encode(Part { fin: fragment.fin, rsv: Rsv::NONE, opcode: fragment.opcode, mask }, fragment.payload, out);
         }
         Ok(())
+    }
+
+    /// Encodes a frame as it is, a data frame in fragments of `fragment_size` of which the first has its reserved bits.
+    /// That it may be sent now is for the caller to know.
+    pub(crate) fn put(
+        &self,
+        frame: Frame,
+        fragment_size: Option<usize>,
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) {
+        let size = fragment_size.filter(|_| !frame.opcode.is_control());
+        let mut rsv = frame.rsv;
+        for fragment in fragments(frame.opcode, frame.payload, size) {
+            let fin = fragment.fin && frame.fin;
+            encode(Part { fin, rsv, opcode: fragment.opcode, mask: self.mask(masks) }, fragment.payload, out);
+            rsv = Rsv::NONE;
+        }
+    }
+
+    /// Answers a Ping where the transport takes nothing for now: the latest answer is the one that is sent.
+    pub(crate) fn pong_later(&mut self, payload: Bytes) {
+        self.urgent.pong(payload);
     }
 
     /// Queues a Ping, unless one waits already to be sent: then `false`, and the caller flushes first.

@@ -95,13 +95,18 @@ fn after(since: Instant, duration: Duration) -> Instant {
     since.checked_add(duration).unwrap_or_else(|| since + Duration::from_secs(365 * 24 * 3600))
 }
 
-impl Connection {
+impl<R> Connection<R> {
     /// Bytes arrived.
     pub(crate) const fn heard(&mut self, now: Instant) {
         self.timers.heard = now;
         if let Stage::Pinged(_) = self.timers.stage {
             self.timers.stage = Stage::Listening;
         }
+    }
+
+    /// When bytes arrived last.
+    pub(crate) const fn heard_at(&self) -> Instant {
+        self.timers.heard
     }
 
     /// The transport refuses bytes since `now`, or accepts them again.

@@ -78,9 +78,9 @@ impl Assembler {
         }
     }
 
-    /// `read` bytes were put into the spare room: unmasks and validates them. `offset` is where in the frame's payload
-    /// they begin.
-    pub(crate) fn filled(&mut self, read: usize, mask: Option<Mask>, offset: u64) -> Result<(), Violation> {
+    /// `read` bytes were put into the spare room: unmasks and validates them, and returns them if they are no text.
+    /// `offset` is where in the frame's payload they begin.
+    pub(crate) fn filled(&mut self, read: usize, mask: Option<Mask>, offset: u64) -> Result<&[u8], Violation> {
         let start = self.len().saturating_sub(read);
         let piece = match &mut self.body {
             Body::Text(buffer) => buffer.appended(start),
@@ -90,8 +90,8 @@ impl Assembler {
             mask.apply(piece, offset);
         }
         match &mut self.body {
-            Body::Text(buffer) => buffer.validate().map_err(|_| Violation::InvalidUtf8),
-            Body::Binary(_) => Ok(()),
+            Body::Text(buffer) => buffer.validate().map(|()| &[][..]).map_err(|_| Violation::InvalidUtf8),
+            Body::Binary(buffer) => Ok(buffer.get(start..).unwrap_or_default()),
         }
     }
 

@@ -1,6 +1,6 @@
 use bytes::Bytes;
 
-use crate::proto::{Message, Opcode};
+use crate::proto::Opcode;
 
 /// One frame of an outgoing message.
 #[derive(Debug, PartialEq, Eq)]
@@ -10,11 +10,10 @@ pub(crate) struct Fragment {
     pub(crate) payload: Bytes,
 }
 
-/// Cuts a message into frames of at most `size` bytes of payload, at least one (RFC 6455 section 5.4).
-pub(crate) fn fragments(message: Message, size: Option<usize>) -> impl Iterator<Item = Fragment> {
-    let first = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+/// Cuts a payload into frames of at most `size` bytes, at least one: the first has `opcode` (RFC 6455 section 5.4).
+pub(crate) fn fragments(opcode: Opcode, payload: Bytes, size: Option<usize>) -> impl Iterator<Item = Fragment> {
     let size = size.unwrap_or(usize::MAX).max(1);
-    let mut next = Some((first, message.into_bytes()));
+    let mut next = Some((opcode, payload));
     std::iter::from_fn(move || {
         let (opcode, mut rest) = next.take()?;
         let payload = if rest.len() > size { rest.split_to(size) } else { std::mem::take(&mut rest) };
@@ -44,7 +43,7 @@ mod tests {
             ),
         ];
         for (text, size, expected) in rows {
-            let cut: Vec<_> = fragments(text.into(), size).collect();
+            let cut: Vec<_> = fragments(Opcode::Text, text.into(), size).collect();
             let expected: Vec<_> = expected
                 .iter()
                 .map(|&(opcode, fin, payload)| Fragment { opcode, fin, payload: payload.into() })

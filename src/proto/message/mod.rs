@@ -4,6 +4,7 @@
 //! sent. Control frames are no messages and have no variant here.
 
 pub(crate) mod assembler;
+pub(crate) mod checker;
 pub(crate) mod fragmenter;
 mod utf8;
 

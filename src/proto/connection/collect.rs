@@ -1,0 +1,264 @@
+use bytes::{Buf, Bytes, BytesMut};
+
+use crate::proto::{
+    Excess, Fault, Header, Limits, Opcode, Rsv, Utf8Bytes, Violation,
+    codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
+    connection::{
+        Connection, Step,
+        receive::{Receive, VIEW_FROM, narrow, whole_frame},
+    },
+    message::{
+        assembler::{Assembler, Spare},
+        checker::Utf8Checker,
+    },
+};
+
+/// Most bytes that are still missing of a payload for which reading directly into it does not pay.
+const DIRECT_FROM: u64 = 16 * 1024;
+
+/// A whole frame, before the rules of messages are applied to it.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) fin: bool,
+    pub(crate) rsv: Rsv,
+    pub(crate) opcode: Opcode,
+    pub(crate) payload: Payload,
+}
+
+/// A payload, with what is known of it.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    /// All of it was judged to be text.
+    Text(Utf8Bytes),
+    /// Anything.
+    Bytes(Bytes),
+}
+
+/// Turns bytes into whole frames, for a caller that looks at each of them before the rules of messages are applied.
+///
+/// It judges what can be judged on the wire: opcodes, lengths, masks, every limit on the header, and text that no reserved
+/// bit marks as transformed, as it arrives. The order of fragments and the reserved bits are the caller's to judge.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    masking: Masking,
+    arriving: Option<Box<Arriving>>,
+    message: Option<Box<Passing>>,
+}
+
+/// The frame whose payload is arriving in pieces.
+#[derive(Debug)]
+struct Arriving {
+    header: Header,
+    received: u64,
+    payload: Assembler,
+}
+
+/// The message whose fragments pass by.
+#[derive(Debug, Default)]
+struct Passing {
+    len: u64,
+    continuations: u64,
+    /// Of text that is not transformed.
+    text: Option<Utf8Checker>,
+}
+
+impl Collector {
+    pub(crate) const fn new(masking: Masking) -> Self {
+        Self { masking, arriving: None, message: None }
+    }
+
+    fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
+        match self.arriving.take() {
+            Some(arriving) => self.continue_payload(arriving, input),
+            None => self.begin_frame(input, limits),
+        }
+    }
+
+    fn begin_frame(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
+        let rules = HeaderRules { masking: self.masking, extension: Rsv::NONE, sequence: Sequence::Unjudged };
+        let Some((header, header_len)) = decode_header(input, rules)? else { return Ok(Step::NeedMore) };
+        self.judge(&header, limits)?;
+        if let Some(end) = whole_frame(&header, header_len, input.len()) {
+            return self.whole(&header, header_len, end, input);
+        }
+        input.advance(header_len);
+        let payload = if is_text_message(&header) { Assembler::text() } else { Assembler::binary() };
+        self.continue_payload(Box::new(Arriving { header, received: 0, payload }), input)
+    }
+
+    /// Every limit, on the header alone, before its payload is waited for.
+    fn judge(&mut self, header: &Header, limits: &Limits) -> Result<(), Excess> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        let announced = header.payload_len;
+        if let Some(limit) = limits.max_frame.filter(|limit| announced > *limit) {
+            return Err(Excess::Frame { announced, limit });
+        }
+        let so_far = match (&self.message, header.opcode) {
+            (Some(message), Opcode::Continuation) => message.len,
+            _ => 0,
+        };
+        // Subtracting cannot wrap where adding could.
+        if let Some(limit) = limits.max_message.filter(|limit| announced > limit.saturating_sub(so_far)) {
+            return Err(Excess::Message { limit });
+        }
+        self.pass(header, limits)
+    }
+
+    /// Follows the message that passes by, as the wire has it.
+    fn pass(&mut self, header: &Header, limits: &Limits) -> Result<(), Excess> {
+        match (&mut self.message, header.opcode) {
+            (Some(message), Opcode::Continuation) => {
+                message.len += header.payload_len;
+                message.continuations += 1;
+                let limit = limits.fragments();
+                if message.continuations > limit {
+                    return Err(Excess::Fragments { limit });
+                }
+            }
+            (_, Opcode::Text | Opcode::Binary) => {
+                let text = (header.opcode == Opcode::Text && is_plain(header)).then(Utf8Checker::default);
+                self.message = (!header.fin)
+                    .then(|| Box::new(Passing { len: header.payload_len, continuations: 0, text }));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A frame that is here as a whole.
+    fn whole(
+        &mut self,
+        header: &Header,
+        header_len: usize,
+        end: usize,
+        input: &mut BytesMut,
+    ) -> Result<Step<Collected>, Fault> {
+        let payload = input.get_mut(header_len..end).unwrap_or_default();
+        if let Some(mask) = header.mask {
+            mask.apply(payload, 0);
+        }
+        self.check(header, payload)?;
+        let text = is_text_message(header);
+        let payload = if payload.len() < VIEW_FROM {
+            let payload = match text {
+                true => Payload::Text(Utf8Bytes::copy_from(payload).map_err(|_| Violation::InvalidUtf8)?),
+                false => Payload::Bytes(Bytes::copy_from_slice(payload)),
+            };
+            input.advance(end);
+            payload
+        } else {
+            let mut frame = input.split_to(end);
+            frame.advance(header_len);
+            let payload = frame.freeze();
+            match text {
+                true => Payload::Text(Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?),
+                false => Payload::Bytes(payload),
+            }
+        };
+        self.end_frame(header, payload)
+    }
+
+    fn continue_payload(
+        &mut self,
+        mut arriving: Box<Arriving>,
+        input: &mut BytesMut,
+    ) -> Result<Step<Collected>, Fault> {
+        let missing = arriving.header.payload_len - arriving.received;
+        let here = narrow(missing).unwrap_or(usize::MAX).min(input.len());
+        let piece = input.get_mut(..here).unwrap_or_default();
+        if let Some(mask) = arriving.header.mask {
+            mask.apply(piece, arriving.received);
+        }
+        self.check(&arriving.header, piece)?;
+        arriving.payload.push(piece)?;
+        input.advance(here);
+        self.arrived(arriving, here as u64)
+    }
+
+    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step<Collected>, Fault> {
+        arriving.received += here;
+        if arriving.received < arriving.header.payload_len {
+            self.arriving = Some(arriving);
+            return Ok(Step::NeedMore);
+        }
+        let Arriving { header, payload, .. } = *arriving;
+        let payload = match payload.finish()? {
+            crate::proto::Message::Text(text) => Payload::Text(text),
+            crate::proto::Message::Binary(bytes) => Payload::Bytes(bytes),
+        };
+        self.end_frame(&header, payload)
+    }
+
+    /// Judges a piece of a fragment of plain text; a message in one frame is judged where it is put together.
+    fn check(&mut self, header: &Header, piece: &[u8]) -> Result<(), Violation> {
+        match self.checker(header) {
+            Some(text) => text.push(piece),
+            None => Ok(()),
+        }
+    }
+
+    fn checker(&mut self, header: &Header) -> Option<&mut Utf8Checker> {
+        if header.opcode.is_control() { None } else { self.message.as_mut()?.text.as_mut() }
+    }
+
+    fn end_frame(&mut self, header: &Header, payload: Payload) -> Result<Step<Collected>, Fault> {
+        if header.fin && header.opcode == Opcode::Continuation {
+            if let Some(text) = self.checker(header) {
+                text.finish()?;
+            }
+            self.message = None;
+        }
+        Ok(Step::Item(Collected { fin: header.fin, rsv: header.rsv, opcode: header.opcode, payload }))
+    }
+
+    fn spare(&mut self) -> Option<Spare<'_>> {
+        let arriving = self.arriving.as_deref_mut()?;
+        let missing = arriving.header.payload_len - arriving.received;
+        // A frame that was only announced costs nothing: its first bytes come through the caller's input.
+        if arriving.received == 0 || missing < DIRECT_FROM {
+            return None;
+        }
+        Some(arriving.payload.spare(narrow(missing).unwrap_or(usize::MAX)))
+    }
+
+    fn filled(&mut self, read: usize) -> Result<Step<Collected>, Fault> {
+        let Some(mut arriving) = self.arriving.take() else { return Ok(Step::NeedMore) };
+        let piece = arriving.payload.filled(read, arriving.header.mask, arriving.received)?;
+        if let Some(text) = self.message.as_mut().and_then(|message| message.text.as_mut()) {
+            text.push(piece)?;
+        }
+        self.arrived(arriving, read as u64)
+    }
+}
+
+/// Whether no extension of a handler's has touched the payload.
+fn is_plain(header: &Header) -> bool {
+    header.rsv.within(Rsv::RSV2.and(Rsv::RSV3))
+}
+
+/// Whether the frame is a message of text by itself, to be judged as it is put together.
+fn is_text_message(header: &Header) -> bool {
+    header.fin && header.opcode == Opcode::Text && is_plain(header)
+}
+
+impl Receive for Connection<Collector> {
+    type Item = Collected;
+
+    fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
+        if !self.reads_frames() {
+            input.clear();
+            return Ok(Step::NeedMore);
+        }
+        self.receiver.step(input, limits)
+    }
+
+    fn spare(&mut self) -> Option<Spare<'_>> {
+        self.receiver.spare()
+    }
+
+    fn filled(&mut self, read: usize) -> Result<Step<Collected>, Fault> {
+        self.receiver.filled(read)
+    }
+}

@@ -1,0 +1,128 @@
+//! A connection whose frames pass through someone's hands both ways: the driver for callbacks that see every frame.
+//!
+//! Frames that arrive come out of [`Inner::poll_turn`] before the rules of messages are applied; frames that go out come in
+//! through [`Inner::put`]. What they mean for the connection, the closing handshake included, is for that someone to say.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    Config, Error,
+    proto::{
+        Frame, Opcode, Role,
+        codec::{decoder::Masking, encoder::Output},
+        connection::{Collector, Connection},
+    },
+    websocket::{
+        clock::now,
+        end::Phase,
+        inner::{Inner, Transported},
+        random,
+        write::Queue,
+    },
+};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
+    pub(crate) fn of_frames(io: S, role: Role, masking: Masking, config: Arc<Config>, read_ahead: &[u8]) -> Self {
+        Self::over(io, Connection::new(role, Collector::new(masking), now()), config, read_ahead)
+    }
+
+    /// Queues a frame, a data frame in fragments of `fragment_size`.
+    pub(crate) fn put(&mut self, frame: Frame, fragment_size: Option<usize>) {
+        if self.transport != Transported::Broken {
+            let out = self.output.get_or_insert_with(Queue::take);
+            self.connection.put(frame, fragment_size, &mut random::mask, &mut **out);
+        }
+    }
+
+    /// Queues frames that are encoded already.
+    pub(crate) fn put_encoded(&mut self, frames: Bytes) {
+        if self.transport != Transported::Broken {
+            let out = self.output.get_or_insert_with(Queue::take);
+            out.put_payload(frames);
+            out.end_frame();
+        }
+    }
+
+    /// Queues the answer to a Ping; where more than the high-water mark waits, only the latest one is kept.
+    pub(crate) fn put_pong(&mut self, payload: Bytes) {
+        if self.queued() < self.config.limits.high_water {
+            self.put(Frame::new(Opcode::Pong, payload), None);
+        } else if self.transport != Transported::Broken {
+            self.connection.pong_later(payload);
+        }
+    }
+
+    /// Writes what is queued as far as the transport takes it, if that is more than the high-water mark.
+    pub(crate) fn relieve(&mut self, cx: &mut Context<'_>) {
+        if self.queued() >= self.config.limits.high_water {
+            self.write_now(cx);
+        }
+    }
+
+    /// Drops what has not been written, except for the rest of a frame.
+    pub(crate) fn drop_unsent(&mut self) {
+        if let Some(out) = &mut self.output {
+            out.drop_unsent();
+        }
+    }
+
+    /// Our Close frame was put, or suppressed: its deadline runs.
+    pub(crate) fn close_begun(&mut self) {
+        self.connection.close_put(now());
+    }
+
+    /// The peer's Close frame was received. What is queued goes out, and the connection ends.
+    pub(crate) fn close_received(&mut self) {
+        self.connection.close_received(None);
+        self.connection.close_put(now());
+        self.phase = Phase::Flush;
+    }
+
+    /// Nothing that follows can be read as frames. What is queued goes out, and the connection ends.
+    pub(crate) fn end(&mut self) {
+        self.connection.fail_put(now());
+        self.phase = Phase::Flush;
+    }
+
+    /// The connection ends at once.
+    pub(crate) fn end_now(&mut self) {
+        self.connection.fail_put(now());
+        self.phase = Phase::Cut;
+    }
+
+    /// Whether frames are still read.
+    pub(crate) fn reads(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Waits for the transport's end, when frames are no longer read.
+    pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_end(cx)
+    }
+
+    /// Why writing failed, once.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take().map(|error| *error)
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.connection.role()
+    }
+
+    pub(crate) fn heard_at(&self) -> Instant {
+        self.connection.heard_at()
+    }
+
+    /// The opcode of the frame whose header broke a rule.
+    pub(crate) fn refused_opcode(&mut self) -> Option<Opcode> {
+        let first = self.input.pending()?.first()?;
+        Opcode::from_bits(first & 0x0f)
+    }
+}
