@@ -1,3 +1,76 @@
-/// A timeout that was scheduled, to cancel it by.
-#[derive(Clone, Debug)]
-pub struct Timeout(());
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Weak,
+    time::{Duration, Instant},
+};
+
+use crate::handler::{mailbox::Mailbox, util::Token};
+
+/// A timeout that was scheduled, to [`cancel`](crate::handler::Sender::cancel) it by.
+///
+/// A handler gets it in [`on_new_timeout`](crate::handler::Handler::on_new_timeout).
+#[derive(Clone)]
+pub struct Timeout {
+    pub(crate) target: Target,
+    pub(crate) key: Key,
+}
+
+/// Whose timeout it is.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// One connection's.
+    One(Weak<Mailbox>),
+    /// Every connection's.
+    All,
+}
+
+/// When it is due; the number tells timeouts of the same instant apart, the earlier made first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) at: Instant,
+    pub(crate) number: u64,
+}
+
+impl fmt::Debug for Timeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timeout").field(&self.key.number).finish()
+    }
+}
+
+/// The timeouts of one connection, the earliest first. Most connections have none.
+#[derive(Debug, Default)]
+pub(crate) struct Timeouts(Option<Box<BTreeMap<Key, Token>>>);
+
+impl Timeouts {
+    pub(crate) fn insert(&mut self, key: Key, token: Token) {
+        self.0.get_or_insert_default().insert(key, token);
+    }
+
+    pub(crate) fn cancel(&mut self, key: Key) {
+        if let Some(timeouts) = &mut self.0 {
+            timeouts.remove(&key);
+        }
+    }
+
+    /// When the earliest is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.0.as_ref()?.first_key_value().map(|(key, _)| key.at)
+    }
+
+    /// The earliest, if it is due.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<Token> {
+        let timeouts = self.0.as_mut()?;
+        let first = timeouts.first_entry().filter(|first| first.key().at <= now)?;
+        Some(first.remove())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// A point in time too far away to be represented is as good as a year.
+pub(crate) fn after(since: Instant, duration: Duration) -> Instant {
+    since.checked_add(duration).unwrap_or_else(|| since + Duration::from_secs(365 * 24 * 3600))
+}

@@ -23,3 +23,20 @@ impl TlsAcceptor {
         match *self {}
     }
 }
+
+/// A TLS handshake that is about to happen, and cannot.
+#[derive(Clone, Debug)]
+pub(crate) enum Session {
+    Server(Option<TlsAcceptor>),
+}
+
+impl Session {
+    pub(crate) fn to(_: &str) -> Result<Self> {
+        Err(Misuse::InvalidRequest("wss URLs need wireline's feature `tls`").into())
+    }
+
+    #[expect(clippy::unused_async, reason = "the same signature as with TLS")]
+    pub(crate) async fn handshake(self, _: TcpStream, _: Option<TlsAcceptor>) -> Result<Transport> {
+        Err(Misuse::InvalidConfig("TLS needs wireline's feature `tls`").into())
+    }
+}

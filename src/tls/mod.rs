@@ -6,6 +6,6 @@ mod absent;
 mod session;
 
 #[cfg(not(feature = "tls-no-provider"))]
-pub(crate) use absent::{TlsAcceptor, TlsConnector};
+pub(crate) use absent::{Session, TlsAcceptor, TlsConnector};
 #[cfg(feature = "tls-no-provider")]
-pub(crate) use session::{TlsAcceptor, TlsConnector};
+pub(crate) use session::{Session, TlsAcceptor, TlsConnector};

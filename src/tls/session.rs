@@ -9,7 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, ServerName},
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsStream, client, server};
+use tokio_rustls::{TlsStream, server};
 
 use crate::{
     Error, Result,
@@ -56,11 +56,8 @@ impl TlsConnector {
 
     /// Speaks TLS to a server whose certificate must be for `host`, which is also sent as SNI.
     pub(crate) async fn connect(&self, host: &str, stream: TcpStream) -> Result<Transport> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|_| Misuse::InvalidRequest("the URL's host cannot be the name of a certificate"))?;
-        let stream: client::TlsStream<TcpStream> =
-            tokio_rustls::TlsConnector::from(self.config()?).connect(name, stream).await?;
-        Ok(Transport::tls(TlsStream::from(stream)))
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| NO_NAME)?;
+        Session::Client(self.config()?, name).handshake(stream, None).await
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>> {
@@ -78,6 +75,37 @@ impl TlsConnector {
         }
     }
 }
+
+/// A TLS handshake that is about to happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Session {
+    Client(Arc<ClientConfig>, ServerName<'static>),
+    /// Without a configuration, by whatever is the default where it happens.
+    Server(Option<TlsAcceptor>),
+}
+
+impl Session {
+    /// A client's, with Mozilla's roots.
+    pub(crate) fn to(host: &str) -> Result<Self> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| NO_NAME)?;
+        Ok(Self::Client(TlsConnector::default().config()?, name))
+    }
+
+    pub(crate) async fn handshake(self, stream: TcpStream, default: Option<TlsAcceptor>) -> Result<Transport> {
+        match self {
+            Self::Client(config, name) => {
+                let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await?;
+                Ok(Transport::tls(TlsStream::from(stream)))
+            }
+            Self::Server(own) => match own.or(default) {
+                Some(acceptor) => acceptor.accept(stream).await,
+                None => Err(Misuse::InvalidConfig("no TLS configuration").into()),
+            },
+        }
+    }
+}
+
+const NO_NAME: Misuse = Misuse::InvalidRequest("the URL's host cannot be the name of a certificate");
 
 fn client_config(more: &[CertificateDer<'static>]) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };

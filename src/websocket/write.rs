@@ -115,7 +115,7 @@ impl Queue {
             if left <= before {
                 break;
             }
-            left -= before + large.payload.len();
+            left = left.saturating_sub(before + large.payload.len());
             small = large.after;
             kept += 1;
         }

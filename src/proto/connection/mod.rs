@@ -18,6 +18,7 @@ pub(crate) use collect::{Collected, Collector, Payload};
 pub(crate) use receive::{Receive, Receiver, Step};
 #[cfg(test)]
 pub(crate) use receive::VIEW_FROM;
+pub(crate) use send::put_frames;
 pub(crate) use timers::Due;
 
 use closing::Closing;

@@ -68,13 +68,7 @@ impl<R> Connection<R> {
         masks: &mut impl FnMut() -> Mask,
         out: &mut impl Output,
     ) {
-        let size = fragment_size.filter(|_| !frame.opcode.is_control());
-        let mut rsv = frame.rsv;
-        for fragment in fragments(frame.opcode, frame.payload, size) {
-            let fin = fragment.fin && frame.fin;
-            encode(Part { fin, rsv, opcode: fragment.opcode, mask: self.mask(masks) }, fragment.payload, out);
-            rsv = Rsv::NONE;
-        }
+        put_frames(frame, fragment_size, || self.mask(masks), out);
     }
 
     /// Answers a Ping where the transport takes nothing for now: the latest answer is the one that is sent.
@@ -131,5 +125,21 @@ impl<R> Connection<R> {
             Role::Client => Some(masks()),
             Role::Server => None,
         }
+    }
+}
+
+/// Encodes a frame, a data frame in fragments of `fragment_size`.
+pub(crate) fn put_frames(
+    frame: Frame,
+    fragment_size: Option<usize>,
+    mut mask: impl FnMut() -> Option<Mask>,
+    out: &mut impl Output,
+) {
+    let size = fragment_size.filter(|_| !frame.opcode.is_control());
+    let mut rsv = frame.rsv;
+    for fragment in fragments(frame.opcode, frame.payload, size) {
+        let fin = fragment.fin && frame.fin;
+        encode(Part { fin, rsv, opcode: fragment.opcode, mask: mask() }, fragment.payload, out);
+        rsv = Rsv::NONE;
     }
 }

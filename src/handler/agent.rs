@@ -1,0 +1,238 @@
+//! A handler with its mailbox and timeouts: calls callbacks one at a time, and contains their panics.
+
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    handler::{
+        Error, ErrorKind, Handler, Result, Settings,
+        hub::{Hub, Place},
+        mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
+        timeouts::{Key, Target, Timeout, Timeouts, after},
+        util::Token,
+    },
+    websocket::{Alarm, now},
+};
+
+/// Commands carried out before a frame, or another connection, has its turn.
+const COMMANDS_PER_TURN: usize = 1024;
+
+/// One connection's handler.
+#[derive(Debug)]
+pub(crate) struct Agent<H> {
+    handler: H,
+    place: Place,
+    commands: VecDeque<Command>,
+    timeouts: Timeouts,
+    alarm: Alarm,
+}
+
+/// An error that a callback returned, or its panic.
+#[derive(Debug)]
+pub(crate) enum Raised {
+    Error(Error),
+    Panic(Error),
+}
+
+impl From<Error> for Raised {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Raised {
+    pub(crate) const fn error(&self) -> &Error {
+        match self {
+            Self::Error(error) | Self::Panic(error) => error,
+        }
+    }
+
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Error(error) | Self::Panic(error) => error,
+        }
+    }
+
+    /// What the peer is told.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Error(error) => error.to_string(),
+            Self::Panic(_) => Error::new(ErrorKind::Internal, "").to_string(),
+        }
+    }
+}
+
+/// What is next of the commands.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Command(Command),
+    /// Nothing waits.
+    Nothing,
+    /// More waits, but others have their turn first.
+    Enough,
+}
+
+impl<H: Handler> Agent<H> {
+    pub(crate) fn new(handler: H, place: Place) -> Self {
+        Self {
+            handler,
+            place,
+            commands: VecDeque::new(),
+            timeouts: Timeouts::default(),
+            alarm: Alarm::default(),
+        }
+    }
+
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.place.hub
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.place.hub.settings
+    }
+
+    /// Calls a callback whose error or panic matters.
+    pub(crate) fn call<T>(&mut self, callback: impl FnOnce(&mut H) -> Result<T>) -> Result<T, Raised> {
+        if self.settings().panic_on_internal {
+            return Ok(callback(&mut self.handler)?);
+        }
+        match catch_unwind(AssertUnwindSafe(|| callback(&mut self.handler))) {
+            Ok(result) => Ok(result?),
+            Err(panic) => {
+                let details = format!("handler panicked: {}", words(&*panic));
+                tracing::error!("{details}; its connection is closed");
+                Err(Raised::Panic(Error::new(ErrorKind::Internal, details)))
+            }
+        }
+    }
+
+    /// Calls a callback that only listens.
+    pub(crate) fn tell(&mut self, callback: impl FnOnce(&mut H)) {
+        if self.settings().panic_on_internal {
+            callback(&mut self.handler);
+        } else {
+            contain("handler", || callback(&mut self.handler));
+        }
+    }
+
+    /// Begins a turn, in which commands are looked for without being woken.
+    pub(crate) fn begin_turn(&mut self) -> usize {
+        if self.commands.is_empty() {
+            self.commands = take_spare();
+            self.collect();
+        }
+        COMMANDS_PER_TURN
+    }
+
+    /// The next command; `left` is what is left of this turn's budget.
+    pub(crate) fn next(&mut self, left: &mut usize) -> Next {
+        if self.commands.is_empty() {
+            self.collect();
+        }
+        if *left == 0 && !self.commands.is_empty() {
+            return Next::Enough;
+        }
+        match self.commands.pop_front() {
+            Some(command) => {
+                *left -= 1;
+                Next::Command(command)
+            }
+            None => Next::Nothing,
+        }
+    }
+
+    fn collect(&mut self) {
+        self.place.mailbox.collect(&mut self.commands);
+        // Nothing but broadcasts holds a place of its own until it is carried out: from here on the queue is bounded by
+        // what was in it.
+        let places = self.commands.iter().filter(|command| command.has_place()).count();
+        self.place.hub.give_room(places);
+    }
+
+    /// Ends a turn that comes to waiting; `false` if there is something to do before.
+    pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
+        if !self.commands.is_empty() || !self.place.mailbox.park(cx.waker()) {
+            return false;
+        }
+        give_spare(std::mem::take(&mut self.commands));
+        true
+    }
+
+    /// Schedules a timeout.
+    pub(crate) fn schedule(&mut self, ms: u64, token: Token) -> Result<(), Raised> {
+        let key = self.key(ms);
+        let target = Target::One(Arc::downgrade(&self.place.mailbox));
+        self.timeouts.insert(key, token);
+        self.call(|handler| handler.on_new_timeout(token, Timeout { target, key }))
+    }
+
+    fn key(&self, ms: u64) -> Key {
+        Key { at: after(now(), Duration::from_millis(ms)), number: self.place.hub.timeout_number() }
+    }
+
+    /// Schedules a timeout that every connection has.
+    pub(crate) fn schedule_shared(&mut self, broadcast: &Broadcast) -> Result<(), Raised> {
+        let Everyone::Timeout { ms, token, key } = &broadcast.what else { return Ok(()) };
+        let key = *key.get_or_init(|| self.key(*ms));
+        self.timeouts.insert(key, *token);
+        self.call(|handler| handler.on_new_timeout(*token, Timeout { target: Target::All, key }))
+    }
+
+    pub(crate) fn cancel(&mut self, key: Key) {
+        self.timeouts.cancel(key);
+    }
+
+    pub(crate) fn cancel_all(&mut self) {
+        self.timeouts.clear();
+    }
+
+    /// Calls `on_timeout` for the earliest timeout that has passed, if there is one.
+    pub(crate) fn fire(&mut self) -> Option<Result<(), Raised>> {
+        self.timeouts.next()?;
+        let token = self.timeouts.due(now())?;
+        Some(self.call(|handler| handler.on_timeout(token)))
+    }
+
+    /// Waits for the earliest timeout, or for `other` if that is earlier.
+    pub(crate) fn poll_alarm(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<()> {
+        match [self.timeouts.next(), other].into_iter().flatten().min() {
+            Some(at) => self.alarm.poll(cx, at),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The connection has ended: what is still sent to it is dropped.
+    pub(crate) fn end(&mut self) {
+        self.place.hub.give_room(self.place.mailbox.close());
+        self.commands = VecDeque::new();
+        self.timeouts.clear();
+        self.alarm.stop();
+    }
+
+    /// The handler, and the connection's place, to be given up when the handler is dealt with.
+    pub(crate) fn into_parts(self) -> (H, Place) {
+        (self.handler, self.place)
+    }
+}
+
+/// Calls something of the application's whose panic is only logged; `None` if it panicked.
+pub(crate) fn contain<T>(whose: &'static str, callback: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(callback)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            tracing::error!("{whose} panicked: {}", words(&*panic));
+            None
+        }
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,189 @@
+//! Where commands wait for a connection's task.
+
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    task::Waker,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    handler::{
+        CloseCode, OpCode,
+        hub::Permit,
+        timeouts::Key,
+        util::Token,
+    },
+    proto::connection::Payload,
+};
+
+/// What a connection is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Send(OpCode, Payload),
+    Close(CloseCode, Cow<'static, str>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Timeout { ms: u64, token: Token },
+    Cancel(Key),
+    /// What every connection is asked to do.
+    Shared(Arc<Broadcast>),
+    /// From the `WebSocket` itself, outside of the limit.
+    Shutdown,
+}
+
+/// A command to many connections, held once. It takes one place among the waiting commands until all have carried it out.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    pub(crate) what: Everyone,
+    _permit: Permit,
+}
+
+#[derive(Debug)]
+pub(crate) enum Everyone {
+    Send { opcode: OpCode, payload: Payload, encoded: OnceLock<Bytes> },
+    Close(CloseCode, Cow<'static, str>),
+    Ping(Bytes),
+    Pong(Bytes),
+    /// Whoever is the first to carry it out fixes the instant for all.
+    Timeout { ms: u64, token: Token, key: OnceLock<Key> },
+    Cancel(Key),
+}
+
+impl Broadcast {
+    pub(crate) fn new(what: Everyone, permit: Permit) -> Arc<Self> {
+        Arc::new(Self { what, _permit: permit })
+    }
+}
+
+/// The commands that wait for one connection.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) token: Token,
+    pub(crate) id: u32,
+    /// The broadcasts between the wish for this connection and its making.
+    missed: Range<u64>,
+    mail: Mutex<Mail>,
+}
+
+#[derive(Debug, Default)]
+struct Mail {
+    commands: VecDeque<Command>,
+    /// The connection's task, while it waits.
+    waker: Option<Waker>,
+    gone: Gone,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Gone {
+    #[default]
+    No,
+    Yes,
+}
+
+/// Whether a command was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Posted {
+    Queued,
+    /// Its connection is gone; nobody will carry it out.
+    Dropped,
+}
+
+impl Mailbox {
+    pub(crate) fn new(token: Token, id: u32, missed: Range<u64>) -> Arc<Self> {
+        Arc::new(Self { token, id, missed, mail: Mutex::default() })
+    }
+
+    /// Whether that broadcast was for this connection before it existed.
+    pub(crate) fn misses(&self, broadcast: u64) -> bool {
+        self.missed.contains(&broadcast)
+    }
+
+    fn mail(&self) -> std::sync::MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn post(&self, command: Command) -> Posted {
+        let mut mail = self.mail();
+        if mail.gone == Gone::Yes {
+            // Dropped behind the lock: a broadcast that ends here gives its room back.
+            drop(mail);
+            drop(command);
+            return Posted::Dropped;
+        }
+        mail.commands.push_back(command);
+        let waker = mail.waker.take();
+        drop(mail);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Posted::Queued
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.mail().gone == Gone::Yes
+    }
+
+    /// The task is at work and looks for commands by itself. What waits goes into `commands`, which is empty.
+    pub(crate) fn collect(&self, commands: &mut VecDeque<Command>) {
+        let mut mail = self.mail();
+        mail.waker = None;
+        std::mem::swap(&mut mail.commands, commands);
+    }
+
+    /// The task is about to wait; `false` if there is something to do before.
+    pub(crate) fn park(&self, waker: &Waker) -> bool {
+        let mut mail = self.mail();
+        if !mail.commands.is_empty() {
+            return false;
+        }
+        let unused = std::mem::take(&mut mail.commands);
+        match &mut mail.waker {
+            Some(old) => old.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        drop(mail);
+        give_spare(unused);
+        true
+    }
+
+    /// Nothing is carried out any more. What waits is dropped, and given back how many of it had a place of their own.
+    pub(crate) fn close(&self) -> usize {
+        let mut mail = self.mail();
+        mail.gone = Gone::Yes;
+        mail.waker = None;
+        let commands = std::mem::take(&mut mail.commands);
+        drop(mail);
+        commands.iter().filter(|command| command.has_place()).count()
+    }
+}
+
+impl Command {
+    /// Whether it counts among the commands that may wait; a broadcast counts once for all.
+    pub(crate) const fn has_place(&self) -> bool {
+        !matches!(self, Self::Shared(_) | Self::Shutdown)
+    }
+}
+
+thread_local! {
+    static SPARE: Cell<VecDeque<Command>> = const { Cell::new(VecDeque::new()) };
+}
+
+/// A queue with room, if this thread has one to spare: connections that wait own none.
+pub(crate) fn take_spare() -> VecDeque<Command> {
+    SPARE.try_with(Cell::take).unwrap_or_default()
+}
+
+/// Keeps an empty queue for whoever needs one next.
+pub(crate) fn give_spare(queue: VecDeque<Command>) {
+    if queue.is_empty() && (1..=SPARE_CAPACITY).contains(&queue.capacity()) {
+        // A thread that is ending keeps nothing.
+        let _ = SPARE.try_with(|spare| spare.set(queue));
+    }
+}
+
+const SPARE_CAPACITY: usize = 4096;

@@ -1,0 +1,503 @@
+//! An open connection: frames in, callbacks, frames out.
+//!
+//! ```text
+//! frames -> on_frame -> the rules of messages (reassembly.rs) -> on_message, on_close
+//! commands, answers -> on_send_frame -> the queue
+//! ```
+
+use std::{
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::{
+    handler::{
+        CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
+        agent::{Agent, Next, Raised},
+        frame::Bits,
+        mailbox::{Broadcast, Command, Everyone},
+        reassembly::{Farewell, Reassembly},
+        timeouts::after,
+    },
+    proto::{
+        self, Awaited, Fault, Opcode, Role, Rsv, Violation,
+        connection::{Collected, Collector, Payload, put_frames},
+    },
+    websocket::{Inner, Turn, now},
+};
+
+/// An open connection with its handler.
+#[derive(Debug)]
+pub(crate) struct Session<S, H> {
+    agent: Agent<H>,
+    inner: Inner<S, Collector>,
+    /// What `on_open` is to be called with.
+    opening: Option<Box<Handshake>>,
+    reassembly: Reassembly,
+    stage: Stage,
+    on_close: Due,
+}
+
+/// Where the connection stands, as its handler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Our Close is on its way; messages are still delivered.
+    Closing,
+    /// An error, or the end of the `WebSocket`: nothing is delivered any more but the peer's Close.
+    Failing,
+}
+
+/// Whether `on_close` has to be called yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    Yes,
+    No,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
+    pub(crate) fn new(agent: Agent<H>, inner: Inner<S, Collector>, shake: Handshake) -> Self {
+        Self {
+            agent,
+            inner,
+            opening: Some(Box::new(shake)),
+            reassembly: Reassembly::default(),
+            stage: Stage::Open,
+            on_close: Due::Yes,
+        }
+    }
+
+    /// A connection whose handler refused the response that opened it: it is closed without having been open.
+    pub(crate) fn refused(agent: Agent<H>, inner: Inner<S, Collector>, why: Raised) -> Self {
+        let mut session = Self {
+            agent,
+            inner,
+            opening: None,
+            reassembly: Reassembly::default(),
+            stage: Stage::Open,
+            on_close: Due::No,
+        };
+        match Remedy::of(why.error()) {
+            Remedy::Cut => session.inner.end_now(),
+            Remedy::Close(code) => session.close(Frame::close(code, &why.reason())),
+            Remedy::Nothing => session.close(Frame::close(CloseCode::Error, &why.reason())),
+        }
+        session.stage = Stage::Failing;
+        session.agent.tell(|handler| handler.on_error(why.into_error()));
+        session
+    }
+
+    /// Ready at the end of the connection.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut left = self.agent.begin_turn();
+        if let Some(shake) = self.opening.take() {
+            let opened = self.agent.call(|handler| handler.on_open(*shake));
+            self.check(opened);
+            self.agent.release();
+        }
+        self.fire();
+        loop {
+            loop {
+                match self.agent.next(&mut left) {
+                    Next::Command(command) => self.carry_out(command, cx),
+                    Next::Nothing => break,
+                    Next::Enough => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            if self.inner.reads() {
+                if let Poll::Ready(turn) = self.inner.poll_turn(cx) {
+                    self.turn(turn, cx);
+                    continue;
+                }
+            } else if self.inner.poll_ended(cx).is_ready() {
+                self.ended();
+                return Poll::Ready(());
+            }
+            if self.agent.poll_alarm(cx, self.idle_until()).is_ready() {
+                self.fire();
+            } else if self.agent.end_turn(cx) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    pub(crate) fn into_agent(self) -> Agent<H> {
+        self.agent
+    }
+
+    fn ended(&mut self) {
+        if self.on_close == Due::Yes {
+            self.on_close = Due::No;
+            self.agent.tell(|handler| handler.on_close(CloseCode::Abnormal, ""));
+        }
+        self.agent.end();
+    }
+
+    fn idle_until(&self) -> Option<Instant> {
+        let idle = self.agent.settings().idle_timeout;
+        (!idle.is_zero() && self.stage == Stage::Open).then(|| after(self.inner.heard_at(), idle))
+    }
+
+    /// Calls back for every timeout that has passed.
+    fn fire(&mut self) {
+        while let Some(fired) = self.agent.fire() {
+            self.check(fired);
+        }
+        if self.idle_until().is_some_and(|at| at <= now()) {
+            self.close_by(Frame::close(CloseCode::Away, ""));
+        }
+    }
+
+    fn carry_out(&mut self, command: Command, cx: &mut Context<'_>) {
+        match command {
+            Command::Cancel(key) => self.agent.cancel(key),
+            Command::Shutdown => self.shutdown(),
+            Command::Shared(broadcast) => self.carry_out_shared(&broadcast, cx),
+            _ if self.stage == Stage::Failing => {}
+            Command::Timeout { ms, token } => {
+                let scheduled = self.agent.schedule(ms, token);
+                self.check(scheduled);
+            }
+            _ if self.stage == Stage::Closing => {}
+            Command::Send(opcode, payload) => self.send(Frame::wire(FINAL, opcode, payload), cx),
+            Command::Close(code, reason) => self.close_by(Frame::close(code, &reason)),
+            Command::Ping(data) => self.send(Frame::ping(data), cx),
+            Command::Pong(data) => self.send(Frame::pong(data), cx),
+        }
+    }
+
+    fn carry_out_shared(&mut self, broadcast: &Arc<Broadcast>, cx: &mut Context<'_>) {
+        match &broadcast.what {
+            Everyone::Cancel(key) => self.agent.cancel(*key),
+            _ if self.stage == Stage::Failing => {}
+            Everyone::Timeout { .. } => {
+                let scheduled = self.agent.schedule_shared(broadcast);
+                self.check(scheduled);
+            }
+            _ if self.stage == Stage::Closing => {}
+            Everyone::Send { opcode, payload, encoded } => self.send_shared(*opcode, payload, encoded, cx),
+            Everyone::Close(code, reason) => self.close_by(Frame::close(*code, reason)),
+            Everyone::Ping(data) => self.send(Frame::wire(FINAL, OpCode::Ping, Payload::Bytes(data.clone())), cx),
+            Everyone::Pong(data) => self.send(Frame::wire(FINAL, OpCode::Pong, Payload::Bytes(data.clone())), cx),
+        }
+    }
+
+    /// Sends a message or a control frame of the application's.
+    fn send(&mut self, frame: Frame, cx: &mut Context<'_>) {
+        if let Some(frame) = self.hook(frame) {
+            self.put(frame, cx);
+        }
+    }
+
+    /// The frame as the handler wants it sent, if it does.
+    fn hook(&mut self, frame: Frame) -> Option<Frame> {
+        let hooked = self.agent.call(|handler| handler.on_send_frame(frame));
+        self.check(hooked)?
+    }
+
+    /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
+    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Bytes>, cx: &mut Context<'_>) {
+        let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
+        let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.as_slice());
+        if !untouched || self.inner.role() == Role::Client {
+            return self.put(frame, cx);
+        }
+        let Some(known) = opcode.known() else { return };
+        if self.has_room(frame.len(), cx) {
+            let size = self.fragment_size();
+            let encoded = encoded.get_or_init(|| {
+                let mut out = BytesMut::new();
+                let frame = proto::Frame::new(known, payload.clone().into_bytes());
+                put_frames(frame, size, || None, &mut out);
+                out.freeze()
+            });
+            self.inner.put_encoded(encoded.clone());
+        }
+    }
+
+    fn put(&mut self, frame: Frame, cx: &mut Context<'_>) {
+        let Some(opcode) = frame.opcode().known() else {
+            return self.error(illegal("a frame with opcode Bad is not sent (RFC 6455 section 5.2)").into());
+        };
+        if opcode.is_control() {
+            if let Err(error) = check_control(&frame) {
+                return self.error(error.into());
+            }
+        }
+        if !self.has_room(frame.len(), cx) {
+            return;
+        }
+        let size = self.fragment_size();
+        let Bits { fin, rsv } = frame.bits();
+        let mut out = proto::Frame::new(opcode, frame.into_payload().into_bytes());
+        (out.fin, out.rsv) = (fin, rsv);
+        self.inner.put(out, size);
+    }
+
+    fn fragment_size(&self) -> Option<usize> {
+        Some(self.agent.settings().fragment_size.max(1))
+    }
+
+    /// Whether a frame of this many bytes may be queued; if not, the connection is failing now.
+    fn has_room(&mut self, len: usize, cx: &mut Context<'_>) -> bool {
+        self.inner.relieve(cx);
+        let settings = self.agent.settings();
+        let queued = self.inner.queued();
+        let details = if queued >= settings.max_out_buffer {
+            "the peer reads too slowly: max_out_buffer bytes are unsent"
+        } else if !settings.out_buffer_grow && queued.saturating_add(len) > settings.out_buffer_capacity {
+            "the frame does not fit into out_buffer_capacity, and out_buffer_grow is off"
+        } else {
+            return true;
+        };
+        self.inner.drop_unsent();
+        self.error(Error::new(ErrorKind::Capacity, details).into());
+        false
+    }
+
+    /// Starts the closing handshake.
+    fn close_by(&mut self, frame: Frame) {
+        self.close(frame);
+        self.stage = Stage::Closing;
+    }
+
+    /// Sends a Close frame. A hook that fails over it does not keep the connection open.
+    fn close(&mut self, frame: Frame) {
+        let hooked = self.agent.call(|handler| handler.on_send_frame(frame.clone()));
+        let frame = match hooked {
+            Ok(frame) => frame.filter(|frame| check_control(frame).is_ok()),
+            Err(raised) => {
+                self.agent.tell(|handler| handler.on_error(raised.into_error()));
+                Some(frame)
+            }
+        };
+        if let Some((frame, opcode)) = frame.and_then(|frame| frame.opcode().known().map(|opcode| (frame, opcode))) {
+            let rsv = frame.bits().rsv;
+            let mut out = proto::Frame::new(opcode, frame.into_payload().into_bytes());
+            out.rsv = rsv;
+            self.inner.put(out, None);
+        }
+        self.inner.close_begun();
+    }
+
+    fn shutdown(&mut self) {
+        self.agent.tell(Handler::on_shutdown);
+        if self.stage == Stage::Open {
+            self.close(Frame::close(CloseCode::Away, "Shutting down."));
+        }
+        self.fail();
+    }
+
+    /// From here on nothing but the peer's Close is delivered.
+    fn fail(&mut self) {
+        self.stage = Stage::Failing;
+        self.agent.cancel_all();
+    }
+
+    fn turn(&mut self, turn: Turn<Collected>, cx: &mut Context<'_>) {
+        match turn {
+            Turn::Item(frame) => self.received(frame, cx),
+            Turn::Fault(fault) => self.fault(fault),
+            Turn::End => {
+                self.lost(None);
+                self.inner.end();
+            }
+            Turn::Lost(error) => {
+                self.lost(Some(error.into()));
+                self.inner.end_now();
+            }
+            Turn::Late(Awaited::Close) => {
+                self.lost(None);
+                self.inner.end_now();
+            }
+            Turn::Late(awaited) => {
+                self.lost(Some(crate::Error::Timeout(awaited)));
+                self.inner.end_now();
+            }
+        }
+    }
+
+    /// The transport has ended: because of this, or of what made writing fail before.
+    fn lost(&mut self, why: Option<crate::Error>) {
+        if let Some(error) = self.inner.take_failure().or(why) {
+            self.error(Error::from(error).into());
+        }
+    }
+
+    /// Nothing that follows can be understood.
+    fn fault(&mut self, fault: Fault) {
+        let too_long = fault == Fault::Violation(Violation::ControlTooLong);
+        if too_long && self.inner.refused_opcode() == Some(Opcode::Close) {
+            self.told((CloseCode::Protocol, "Received close frame with payload length exceeding 125.".to_owned()));
+            self.answer(CloseCode::Protocol);
+        } else {
+            self.error(Error::from(crate::Error::from(fault)).into());
+        }
+        self.inner.end();
+    }
+
+    fn received(&mut self, received: Collected, cx: &mut Context<'_>) {
+        let Collected { fin, rsv, opcode, payload } = received;
+        let frame = Frame::wire(Bits { fin, rsv }, opcode.into(), payload);
+        if self.stage == Stage::Failing {
+            if opcode == Opcode::Close {
+                self.closed(frame);
+            }
+            return;
+        }
+        let hooked = self.agent.call(|handler| handler.on_frame(frame));
+        let Some(frame) = self.check(hooked).flatten() else { return };
+        match frame.opcode() {
+            OpCode::Text | OpCode::Binary | OpCode::Continue => self.data(frame),
+            OpCode::Close => self.closed(frame),
+            OpCode::Ping => self.ping(frame, cx),
+            OpCode::Pong => self.check_received_control(&frame),
+            OpCode::Bad => self.error(illegal("opcode Bad is not received (RFC 6455 section 5.2)").into()),
+        }
+    }
+
+    fn data(&mut self, frame: Frame) {
+        match self.reassembly.push(frame, self.agent.settings()) {
+            Ok(Some(message)) => {
+                let taken = self.agent.call(|handler| handler.on_message(message));
+                self.check(taken);
+            }
+            Ok(None) => {}
+            Err(error) => self.error(error.into()),
+        }
+    }
+
+    fn check_received_control(&mut self, frame: &Frame) {
+        if let Err(error) = check_control(frame) {
+            self.error(error.into());
+        }
+    }
+
+    fn ping(&mut self, frame: Frame, cx: &mut Context<'_>) {
+        self.check_received_control(&frame);
+        if self.stage != Stage::Open {
+            return;
+        }
+        let Some(pong) = self.hook(Frame::wire(FINAL, OpCode::Pong, frame.into_payload())) else { return };
+        if pong.opcode() != OpCode::Pong || pong.bits() != FINAL || check_control(&pong).is_err() {
+            return self.put(pong, cx);
+        }
+        self.inner.relieve(cx);
+        self.inner.put_pong(pong.into_payload().into_bytes());
+    }
+
+    /// The peer's Close frame.
+    fn closed(&mut self, frame: Frame) {
+        if !frame.is_final() {
+            return self.error(Error::from(crate::Error::Peer(Violation::FragmentedControl)).into());
+        }
+        let farewell = Farewell::of(frame.into_payload().as_slice());
+        if let Some(told) = farewell.told {
+            self.told(told);
+        }
+        if let Some(error) = farewell.broke.filter(|_| self.stage != Stage::Failing) {
+            self.agent.tell(|handler| handler.on_error(error));
+        }
+        self.answer(farewell.answer);
+        self.inner.close_received();
+    }
+
+    fn told(&mut self, (code, reason): (CloseCode, String)) {
+        if self.on_close == Due::Yes {
+            self.on_close = Due::No;
+            self.agent.tell(|handler| handler.on_close(code, &reason));
+        }
+    }
+
+    /// Answers the peer's Close frame, unless ours was sent before.
+    fn answer(&mut self, code: CloseCode) {
+        if self.stage == Stage::Open {
+            self.close(Frame::close(code, ""));
+        }
+        self.fail();
+    }
+
+    /// What a callback returned, if it is no error; an error is dealt with.
+    fn check<T>(&mut self, result: Result<T, Raised>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(raised) => {
+                self.error(raised);
+                None
+            }
+        }
+    }
+
+    /// Tells the handler, and does what the kind of error asks for. One that follows another's Close is dropped.
+    fn error(&mut self, raised: Raised) {
+        if self.stage == Stage::Failing {
+            return;
+        }
+        let remedy = Remedy::of(raised.error());
+        let panic = self.agent.settings().panics_on(&raised.error().kind).then(|| raised.error().to_string());
+        let reason = raised.reason();
+        self.agent.tell(|handler| handler.on_error(raised.into_error()));
+        if let Some(error) = panic {
+            panic!("Panicking on {error}");
+        }
+        match remedy {
+            Remedy::Nothing => {}
+            Remedy::Cut => {
+                self.fail();
+                self.inner.end_now();
+            }
+            Remedy::Close(code) => {
+                if self.stage == Stage::Open {
+                    self.close(Frame::close(code, &reason));
+                }
+                self.fail();
+            }
+        }
+    }
+}
+
+const FINAL: Bits = Bits { fin: true, rsv: Rsv::NONE };
+
+/// What becomes of an open connection after an error.
+#[derive(Clone, Copy, Debug)]
+enum Remedy {
+    Close(CloseCode),
+    /// The transport is of no use any more.
+    Cut,
+    Nothing,
+}
+
+impl Remedy {
+    const fn of(error: &Error) -> Self {
+        match error.kind {
+            ErrorKind::Internal => Self::Close(CloseCode::Error),
+            ErrorKind::Capacity => Self::Close(CloseCode::Size),
+            ErrorKind::Protocol => Self::Close(CloseCode::Protocol),
+            ErrorKind::Encoding(_) => Self::Close(CloseCode::Invalid),
+            ErrorKind::Io(_) | ErrorKind::Ssl(_) | ErrorKind::Http(_) => Self::Cut,
+            ErrorKind::Custom(_) | ErrorKind::Queue(_) => Self::Nothing,
+        }
+    }
+}
+
+// RFC 6455 §5.5: a control frame is whole, and has at most 125 bytes.
+fn check_control(frame: &Frame) -> Result<(), Error> {
+    if !frame.is_final() {
+        return Err(crate::Error::Peer(Violation::FragmentedControl).into());
+    }
+    if frame.payload_len() > 125 {
+        return Err(crate::Error::Peer(Violation::ControlTooLong).into());
+    }
+    Ok(())
+}
+
+fn illegal(details: &'static str) -> Error {
+    Error::new(ErrorKind::Protocol, details)
+}
