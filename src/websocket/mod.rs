@@ -14,7 +14,7 @@ mod end;
 mod inner;
 mod lease;
 mod open;
-mod random;
+pub(crate) mod random;
 mod read;
 mod wakers;
 mod write;
