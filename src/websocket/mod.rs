@@ -15,7 +15,7 @@ mod frames;
 mod inner;
 mod lease;
 mod open;
-mod random;
+pub(crate) mod random;
 mod read;
 mod wakers;
 mod write;

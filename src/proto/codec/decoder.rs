@@ -92,7 +92,7 @@ fn first_byte(first: u8, fin: bool, rsv: Rsv, rules: HeaderRules) -> Result<Opco
 }
 
 /// RFC 6455 §5.2: the length in the fewest bytes that hold it, and never more than 63 bits.
-fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
+pub(crate) fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
     match short {
         126 => {
             let Some((bytes, rest)) = rest.split_first_chunk::<2>() else { return Ok(None) };

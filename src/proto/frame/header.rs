@@ -42,6 +42,11 @@ impl Rsv {
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
+
+    /// The bits that `other` lacks.
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
 }
 
 /// The 2 to 14 bytes before a payload.
