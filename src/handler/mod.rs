@@ -1,9 +1,12 @@
 //! Callbacks instead of futures.
 
 mod code;
+mod credentials;
 mod error;
+mod forwarded;
 mod frame;
 mod handshake;
+mod headers;
 mod message;
 mod request;
 mod response;

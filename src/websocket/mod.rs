@@ -51,6 +51,7 @@ use wakers::Side;
 pub(crate) use lease::close;
 pub(crate) use lease::lend;
 pub(crate) use open::{Turned, accept, connect, within};
+pub(crate) use random::nonce;
 
 /// One end of an open WebSocket connection, over any byte stream.
 ///

@@ -79,21 +79,30 @@ impl<'a> Parameter<'a> {
 /// RFC 6455 section 9.1: the value does not follow the grammar, or the list is empty.
 pub fn extensions(headers: &HeaderMap) -> Result<Vec<Extension<'_>>, GrammarError> {
     let mut found = Vec::new();
+    each_extension(headers, |extension| {
+        if found.len() < MAX_EXTENSIONS {
+            found.push(extension);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Visits every extension of `Sec-WebSocket-Extensions` until the grammar is broken; errors as of [`extensions`].
+pub(super) fn each_extension<'a>(
+    headers: &'a HeaderMap,
+    mut visit: impl FnMut(Extension<'a>),
+) -> Result<(), GrammarError> {
+    let mut empty = headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS);
     for line in headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS) {
         let mut cursor = Cursor { rest: trim(ascii(line)?) };
         while !cursor.rest.is_empty() {
             if !cursor.take(',') {
-                let extension = cursor.extension()?;
-                if found.len() < MAX_EXTENSIONS {
-                    found.push(extension);
-                }
+                visit(cursor.extension()?);
+                empty = false;
             }
         }
     }
-    if found.is_empty() && headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
-        return Err(GrammarError::Empty);
-    }
-    Ok(found)
+    if empty { Err(GrammarError::Empty) } else { Ok(()) }
 }
 
 /// More offers than any client has use for; each costs a negotiation.

@@ -126,7 +126,7 @@ pub(super) fn ascii(line: &HeaderValue) -> Result<&str, GrammarError> {
     line.to_str().map_err(|_| GrammarError::NotAscii)
 }
 
-pub(super) fn is_token(text: &str) -> bool {
+pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token_byte)
 }
 

@@ -33,32 +33,49 @@ use super::{
 ///
 /// The answer for a request that breaks a rule: 400, 405, 426 or 505.
 pub fn judge<T>(request: &Request<T>) -> Result<Judged, Refusal> {
+    let key = check_request(request, Methods::Get)?;
+    let subprotocols = subprotocols(request.headers())
+        .map_err(|_| Refusal::bad_request("Sec-WebSocket-Protocol is malformed (RFC 6455 section 4.1)"))?;
+    check_extensions(request.headers())?;
+    Ok(Judged { accept: key.accept(), subprotocols: subprotocols.into_iter().map(str::to_owned).collect() })
+}
+
+/// Judges a request as [`judge`] does, but takes its subprotocols as they are and, if so asked, any method.
+pub(crate) fn judge_upgrade<T>(request: &Request<T>, methods: Methods) -> Result<(), Refusal> {
+    check_request(request, methods)?;
+    check_extensions(request.headers())
+}
+
+/// By which methods a connection may be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Methods {
+    /// GET, as RFC 6455 section 4.2.1 has it.
+    Get,
+    /// Any.
+    Any,
+}
+
+fn check_request<T>(request: &Request<T>, methods: Methods) -> Result<Key, Refusal> {
     let headers = request.headers();
-    check_request_line(request)?;
+    check_request_line(request, methods)?;
     check_body(headers)?;
     check_host(headers)?;
     check_upgrade(headers)?;
     check_version(headers)?;
-    let accept = check_key(headers)?.accept();
-    let subprotocols = subprotocols(headers)
-        .map_err(|_| Refusal::bad_request("Sec-WebSocket-Protocol is malformed (RFC 6455 section 4.1)"))?;
-    // RFC 6455 §9.1: extensions that do not follow the grammar fail the handshake, though we offer none.
-    extensions(headers)
-        .map_err(|_| Refusal::bad_request("Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)"))?;
-    Ok(Judged { accept, subprotocols: subprotocols.into_iter().map(str::to_owned).collect() })
+    check_key(headers)
 }
 
 // RFC 6455 §4.2.1 (1): an HTTP/1.1 GET whose target has a path, possibly behind a scheme and host.
-fn check_request_line<T>(request: &Request<T>) -> Result<(), Refusal> {
+fn check_request_line<T>(request: &Request<T>, methods: Methods) -> Result<(), Refusal> {
     if request.version() != Version::HTTP_11 {
         return Err(Refusal::version_not_supported());
     }
-    if request.method() == Method::HEAD {
+    match *request.method() {
+        _ if methods == Methods::Any => {}
+        Method::GET => {}
         // RFC 9110 §9.3.2: an answer to HEAD has no body.
-        return Err(Refusal::method_not_allowed().body(""));
-    }
-    if request.method() != Method::GET {
-        return Err(Refusal::method_not_allowed());
+        Method::HEAD => return Err(Refusal::method_not_allowed().body("")),
+        _ => return Err(Refusal::method_not_allowed()),
     }
     if !request.uri().path().starts_with('/') {
         return Err(Refusal::bad_request("the request-target has no path (RFC 6455 section 4.2.1)"));
@@ -124,6 +141,14 @@ fn check_key(headers: &HeaderMap) -> Result<Key, Refusal> {
     )
 }
 
+// RFC 6455 §9.1: extensions that do not follow the grammar fail the handshake, whether any is known here or not.
+fn check_extensions(headers: &HeaderMap) -> Result<(), Refusal> {
+    match extensions(headers) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Refusal::bad_request("Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
@@ -131,19 +156,19 @@ mod tests {
     use super::*;
     use crate::proto::{
         Limits,
-        handshake::{Acceptance, AwaitRequest},
+        handshake::{Acceptance, AwaitRequest, head::parse_request},
     };
 
     const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
+    fn replaced(from: &str, to: &str) -> String {
+        if from == END { format!("{}{to}\r\n", &REQUEST[..REQUEST.len() - 2]) } else { REQUEST.replacen(from, to, 1) }
+    }
+
     /// The status that answers REQUEST with `from` replaced by `to`, whose characters stand for single bytes.
     fn answer(from: &str, to: &str) -> u16 {
-        let text = if from == END {
-            format!("{}{to}\r\n", &REQUEST[..REQUEST.len() - 2])
-        } else {
-            REQUEST.replacen(from, to, 1)
-        };
+        let text = replaced(from, to);
         assert_ne!(text, REQUEST.replacen(END, "", 1), "{from:?} is part of the request");
         let mut input: BytesMut = text.chars().map(|character| u8::try_from(character).unwrap()).collect();
         let received = AwaitRequest::new(&Limits::default()).receive(&mut input);
@@ -271,6 +296,34 @@ mod tests {
         ];
         for &(id, from, to, status) in table {
             assert_eq!(answer(from, to), status, "{id}: {from:?} -> {to:?}");
+        }
+    }
+
+    #[test]
+    fn d19_d22_an_upgrade_is_judged_alike_but_for_subprotocols_and_maybe_the_method() {
+        use Methods::{Any, Get};
+        let table: &[(&str, &str, Methods, u16)] = &[
+            ("GET", "GET", Get, 101),
+            ("GET", "GET", Any, 101),
+            ("GET", "POST", Get, 405),
+            ("GET", "POST", Any, 101),
+            ("GET", "HEAD", Any, 101),
+            (END, "Sec-WebSocket-Protocol: a b, a b\r\n", Get, 101),
+            (END, "Sec-WebSocket-Extensions: a;b=\"c\r\n", Any, 400),
+            (END, "Content-Length: 5\r\n", Any, 400),
+            ("HTTP/1.1", "HTTP/1.0", Any, 505),
+            ("/chat", "*", Any, 400),
+            ("Host: example.com\r\n", "", Any, 400),
+            ("Upgrade: websocket\r\n", "", Any, 426),
+            ("Connection: Upgrade\r\n", "", Any, 400),
+            (": 13", ": 8", Any, 426),
+            ("dGhl", "", Any, 400),
+        ];
+        for &(from, to, methods, status) in table {
+            let request = parse_request(replaced(from, to).as_bytes()).unwrap();
+            let judged = judge_upgrade(&request, methods);
+            let found = judged.map_or_else(|refusal| refusal.status().as_u16(), |()| 101);
+            assert_eq!(found, status, "{from:?} -> {to:?} {methods:?}");
         }
     }
 

@@ -39,8 +39,13 @@ impl Key {
     /// The value of `Sec-WebSocket-Accept` that answers this key.
     #[must_use]
     pub fn accept(&self) -> String {
+        Self::accept_of(self.0.as_bytes())
+    }
+
+    /// The value of `Sec-WebSocket-Accept` that answers what was sent as key, whether it is one or not.
+    pub(crate) fn accept_of(sent: &[u8]) -> String {
         // RFC 6455 §4.2.2: the base64 of the SHA-1 of the key, as sent, with the GUID appended.
-        STANDARD.encode(Sha1::new().chain_update(&self.0).chain_update(GUID).finalize())
+        STANDARD.encode(Sha1::new().chain_update(sent).chain_update(GUID).finalize())
     }
 }
 

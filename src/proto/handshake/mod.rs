@@ -30,6 +30,7 @@ mod body;
 mod client;
 mod error;
 mod extensions;
+mod final_response;
 mod head;
 mod headers;
 mod judge;
@@ -49,3 +50,9 @@ pub use key::Key;
 pub use refusal::Refusal;
 pub use response::AwaitResponse;
 pub use server::{Acceptance, AwaitRequest, Judged};
+
+pub(crate) use final_response::{FinalResponse, ReadResponse};
+pub(crate) use head::parse_request;
+pub(crate) use headers::is_token;
+pub(crate) use judge::{Methods, judge_upgrade};
+pub(crate) use response::{Accept, Expected};

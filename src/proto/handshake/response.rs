@@ -1,13 +1,10 @@
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Response, StatusCode, Version, header};
 
 use super::{
-    HandshakeError,
-    body::Body,
-    extensions::extensions,
-    head::parse_response,
+    FinalResponse, HandshakeError, ReadResponse,
+    extensions::each_extension,
     headers::{lists, only, subprotocols},
-    scanner::HeadScanner,
 };
 use crate::proto::Limits;
 
@@ -30,15 +27,14 @@ use crate::proto::Limits;
 /// ```
 #[derive(Debug)]
 pub struct AwaitResponse {
-    accept: String,
-    offered: Vec<String>,
-    scanner: HeadScanner,
-    rejected: Option<(Response<()>, Body)>,
+    reading: ReadResponse,
+    expected: Expected,
 }
 
 impl AwaitResponse {
-    pub(super) const fn new(accept: String, offered: Vec<String>, limits: &Limits) -> Self {
-        Self { accept, offered, scanner: HeadScanner::response(limits), rejected: None }
+    pub(super) const fn new(accept: String, subprotocols: Vec<String>, limits: &Limits) -> Self {
+        let expected = Expected { accept: Accept::Exactly(accept), subprotocols, extensions: Vec::new() };
+        Self { reading: ReadResponse::new(limits), expected }
     }
 
     /// The response that opened the connection, once its head is in `input`; what follows it stays there: frames.
@@ -50,43 +46,49 @@ impl AwaitResponse {
     /// The response is beyond a limit, malformed, does not open the connection (then its body is awaited first), or
     /// breaks a rule of RFC 6455 section 4.1. No byte behind it may be used: close.
     pub fn receive(&mut self, input: &mut BytesMut) -> Result<Option<Response<()>>, HandshakeError> {
-        loop {
-            if let Some((response, body)) = &mut self.rejected {
-                return match body.receive(input) {
-                    Some(content) => Err(rejected(response.clone(), content)),
-                    None => Ok(None),
-                };
-            }
-            // Checked at once, because a server of another protocol may never send what ends a head.
-            if input.iter().zip(b"HTTP/1.").any(|(found, expected)| found != expected) {
-                return Err(HandshakeError::MalformedHead("it does not begin with HTTP/1."));
-            }
-            let Some(length) = self.scanner.scan(input)? else {
-                return Ok(None);
-            };
-            let response = parse_response(&input.split_to(length))?;
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                self.check(&response)?;
-                return Ok(Some(response));
-            }
-            // RFC 9110 §15.2: interim responses may come unasked, and the final one follows.
-            if !response.status().is_informational() {
-                self.rejected = Some((response.clone(), Body::of(&response)));
-            }
+        let Some(received) = self.reading.receive(input)? else {
+            return Ok(None);
+        };
+        if received.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(rejected(received));
         }
+        self.expected.check(&received.response)?;
+        Ok(Some(received.response))
     }
 
     /// Why the handshake failed, where the connection ended before [`receive`](Self::receive) had a result for all input.
     #[must_use]
     pub fn eof(self) -> HandshakeError {
-        match self.rejected {
-            Some((response, mut body)) => rejected(response, body.take()),
-            None if self.scanner.is_untouched() => HandshakeError::NoResponse,
-            None => HandshakeError::Truncated,
-        }
+        self.reading.eof().map_or_else(|error| error, rejected)
     }
+}
 
-    fn check(&self, response: &Response<()>) -> Result<(), HandshakeError> {
+fn rejected(received: FinalResponse) -> HandshakeError {
+    HandshakeError::Rejected(Box::new(received.response.map(|()| received.body)))
+}
+
+/// What a response must be to open the connection that we asked for (RFC 6455 section 4.1).
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) accept: Accept,
+    /// Subprotocols that we offered.
+    pub(crate) subprotocols: Vec<String>,
+    /// Names of the extensions that we offered.
+    pub(crate) extensions: Vec<String>,
+}
+
+/// Which `Sec-WebSocket-Accept` will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Accept {
+    /// This one, which answers our key.
+    Exactly(String),
+    /// Any, or none.
+    Any,
+}
+
+impl Expected {
+    /// Checks a response with status 101.
+    pub(crate) fn check<T>(&self, response: &Response<T>) -> Result<(), HandshakeError> {
         let headers = response.headers();
         if response.version() != Version::HTTP_11 {
             return Err(HandshakeError::MalformedHead("status 101 in HTTP/1.0"));
@@ -105,14 +107,17 @@ impl AwaitResponse {
             return Err(HandshakeError::MissingConnection);
         }
         self.check_accept(headers)?;
-        check_extensions(headers)?;
+        self.check_extensions(headers)?;
         self.check_subprotocol(headers)
     }
 
     // RFC 6455 §4.1: the accept value of our key; surrounding whitespace is ignored.
     fn check_accept(&self, headers: &HeaderMap) -> Result<(), HandshakeError> {
+        let Accept::Exactly(expected) = &self.accept else {
+            return Ok(());
+        };
         match only(headers, header::SEC_WEBSOCKET_ACCEPT) {
-            Some(accept) if accept.as_bytes().trim_ascii() == self.accept.as_bytes() => Ok(()),
+            Some(accept) if accept.as_bytes().trim_ascii() == expected.as_bytes() => Ok(()),
             Some(_) => Err(HandshakeError::AcceptMismatch),
             None if headers.contains_key(header::SEC_WEBSOCKET_ACCEPT) => Err(HandshakeError::DuplicateAccept),
             None => Err(HandshakeError::MissingAccept),
@@ -124,22 +129,22 @@ impl AwaitResponse {
         let chosen = subprotocols(headers).map_err(HandshakeError::MalformedSubprotocol)?;
         match *chosen {
             [] => Ok(()),
-            [name] if self.offered.iter().any(|offered| offered == name) => Ok(()),
+            [name] if self.subprotocols.iter().any(|offered| offered == name) => Ok(()),
             [name] => Err(HandshakeError::UnrequestedSubprotocol(name.to_owned())),
             _ => Err(HandshakeError::DuplicateSubprotocol),
         }
     }
-}
 
-fn rejected(response: Response<()>, body: Bytes) -> HandshakeError {
-    HandshakeError::Rejected(Box::new(response.map(|()| body)))
-}
-
-// RFC 6455 §4.1: no extension that we did not offer; we offer none.
-fn check_extensions(headers: &HeaderMap) -> Result<(), HandshakeError> {
-    match extensions(headers).map_err(HandshakeError::MalformedExtensions)?.first() {
-        Some(extension) => Err(HandshakeError::UnrequestedExtension(extension.name().to_owned())),
-        None => Ok(()),
+    // RFC 6455 §4.1: no extension that we did not offer.
+    fn check_extensions(&self, headers: &HeaderMap) -> Result<(), HandshakeError> {
+        let mut unrequested = None;
+        each_extension(headers, |extension| {
+            if unrequested.is_none() && !self.extensions.iter().any(|offered| offered == extension.name()) {
+                unrequested = Some(extension.name().to_owned());
+            }
+        })
+        .map_err(HandshakeError::MalformedExtensions)?;
+        unrequested.map_or(Ok(()), |name| Err(HandshakeError::UnrequestedExtension(name)))
     }
 }
 
@@ -266,6 +271,37 @@ mod tests {
             let result = whole.0.clone().map_or_else(|error| error, |status| status.to_string());
             assert_eq!(result, expected, "{id}: {from:?} -> {to:.80?}");
             assert_eq!(receive(&input, &(0..input.len()).collect::<Vec<_>>()), whole, "{id} byte by byte");
+        }
+    }
+
+    #[test]
+    fn what_is_expected_beside_the_key_can_be_set() {
+        let expected = |accept: &Accept, extensions: &[&str]| Expected {
+            accept: accept.clone(),
+            subprotocols: Vec::new(),
+            extensions: extensions.iter().copied().map(str::to_owned).collect(),
+        };
+        let exactly = Accept::Exactly("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned());
+        let many = format!("Sec-WebSocket-Extensions: {}y\r\n", "x, ".repeat(16));
+        let table: &[(&str, &str, &Accept, &[&str], &str)] = &[
+            ("s3pP", "s3pp", &exactly, &[], "AcceptMismatch"),
+            ("s3pP", "s3pp", &Accept::Any, &[], "101"),
+            ("Sec-WebSocket-Accept", "X", &Accept::Any, &[], "101"),
+            (END, "Sec-WebSocket-Accept: x\r\n", &Accept::Any, &[], "101"),
+            ("Upgrade: websocket\r\n", "", &Accept::Any, &[], "MissingUpgrade"),
+            (END, "Sec-WebSocket-Extensions: x; a=1, y\r\n", &exactly, &["y", "x"], "101"),
+            (END, "Sec-WebSocket-Extensions: x, z\r\n", &exactly, &["y", "x"], "UnrequestedExtension"),
+            (END, "Sec-WebSocket-Extensions: X\r\n", &exactly, &["x"], "UnrequestedExtension"),
+            (END, "Sec-WebSocket-Extensions: x;\r\n", &exactly, &["x"], "MalformedExtensions"),
+            (END, &many, &exactly, &["x", "y"], "101"),
+            (END, &many, &exactly, &["x"], "UnrequestedExtension"),
+        ];
+        for &(from, to, accept, extensions, result) in table {
+            let mut input = BytesMut::from(&*response(from, to));
+            let received = ReadResponse::new(&Limits::default()).receive(&mut input).unwrap().unwrap();
+            let checked = expected(accept, extensions).check(&received.response);
+            let found = checked.map_or_else(|error| name(&error), |()| "101".to_owned());
+            assert_eq!(found, result, "{from:?} -> {to:?} {accept:?} {extensions:?}");
         }
     }
 

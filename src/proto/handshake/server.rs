@@ -43,13 +43,18 @@ impl AwaitRequest {
     ///
     /// The request is beyond a limit, malformed, or has a body. Send the refusal and close.
     pub fn receive(&mut self, input: &mut BytesMut) -> Result<Option<Request<()>>, Refusal> {
-        let Some(length) = self.scanner.scan(input)? else {
+        let Some(head) = self.receive_head(input)? else {
             return Ok(None);
         };
-        let request = parse_request(&input.split_to(length))?;
+        let request = parse_request(&head)?;
         // What is left of the input is only frames if none of it is a body.
         check_body(request.headers())?;
         Ok(Some(request))
+    }
+
+    /// The bytes of the head, once it is complete and within the limits; neither parsed nor judged.
+    pub(crate) fn receive_head(&mut self, input: &mut BytesMut) -> Result<Option<BytesMut>, Refusal> {
+        Ok(self.scanner.scan(input)?.map(|length| input.split_to(length)))
     }
 }
 
@@ -182,6 +187,18 @@ mod tests {
             assert_eq!(receive(&input, &[cut]), whole, "cut at {cut}");
         }
         assert_eq!(receive(&input, &(0..input.len()).collect::<Vec<_>>()), whole);
+    }
+
+    #[test]
+    fn a_head_is_received_as_sent_and_within_the_limits() {
+        let mut input = BytesMut::from([REQUEST, b"\x81\x85frames"].concat().as_slice());
+        let head = AwaitRequest::new(&Limits::default()).receive_head(&mut input);
+        assert_eq!((head.unwrap().as_deref(), &input[..]), (Some(REQUEST), b"\x81\x85frames".as_slice()));
+        let limits = Limits { max_headers: 2, ..Limits::default() };
+        let mut await_request = AwaitRequest::new(&limits);
+        assert!(matches!(await_request.receive_head(&mut BytesMut::from(&REQUEST[..20])), Ok(None)));
+        let refusal = await_request.receive_head(&mut BytesMut::from(REQUEST)).unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
 
     #[test]
