@@ -1,4 +1,4 @@
-"""What it takes to try a program: to start it, to wait for its output, its ports and its end, never longer than LIMIT."""
+"""What a try of a program takes: starting it, waiting for its output, ports and end, never longer than LIMIT."""
 
 import os
 import pathlib
