@@ -70,7 +70,7 @@ pub mod client;
 mod tls;
 mod transport;
 
-//pub mod handler;
+pub mod handler;
 
 pub mod proto;
 

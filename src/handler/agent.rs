@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
+    Config,
     handler::{
         Error, ErrorKind, Handler, Result, Settings,
-        hub::{Hub, Place},
+        hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
         timeouts::{Key, Target, Timeout, Timeouts, after},
         util::Token,
@@ -28,9 +29,18 @@ const COMMANDS_PER_TURN: usize = 1024;
 pub(crate) struct Agent<H> {
     handler: H,
     place: Place,
+    rules: Arc<Rules>,
     commands: VecDeque<Command>,
+    /// What is to be sent once the connection is open.
+    held: Option<Box<Held>>,
     timeouts: Timeouts,
     alarm: Alarm,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    commands: VecDeque<Command>,
+    bytes: usize,
 }
 
 /// An error that a callback returned, or its panic.
@@ -79,22 +89,24 @@ pub(crate) enum Next {
 }
 
 impl<H: Handler> Agent<H> {
-    pub(crate) fn new(handler: H, place: Place) -> Self {
+    pub(crate) fn new(handler: H, place: Place, rules: Arc<Rules>) -> Self {
         Self {
             handler,
             place,
+            rules,
             commands: VecDeque::new(),
+            held: None,
             timeouts: Timeouts::default(),
             alarm: Alarm::default(),
         }
     }
 
-    pub(crate) fn hub(&self) -> &Arc<Hub> {
-        &self.place.hub
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.rules.settings
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.place.hub.settings
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.rules.config
     }
 
     /// Calls a callback whose error or panic matters.
@@ -147,6 +159,28 @@ impl<H: Handler> Agent<H> {
         }
     }
 
+    /// Keeps a command until the connection is open. What is kept is bounded as what is unsent is.
+    pub(crate) fn hold(&mut self, command: Command) -> Result<(), Error> {
+        // Each is charged for the place it takes, so that empty ones are bounded too.
+        let bytes = command.payload_len() + size_of::<Command>();
+        let held = self.held.get_or_insert_default();
+        held.bytes = held.bytes.saturating_add(bytes);
+        if held.bytes > self.rules.config.limits.max_queue {
+            let details = "max_out_buffer bytes wait for the opening handshake";
+            return Err(Error::new(ErrorKind::Capacity, details));
+        }
+        held.commands.push_back(command);
+        Ok(())
+    }
+
+    /// The connection is open: what was held is carried out next.
+    pub(crate) fn release(&mut self) {
+        if let Some(mut held) = self.held.take() {
+            held.commands.append(&mut self.commands);
+            self.commands = held.commands;
+        }
+    }
+
     fn collect(&mut self) {
         self.place.mailbox.collect(&mut self.commands);
         // Nothing but broadcasts holds a place of its own until it is carried out: from here on the queue is bounded by
@@ -184,6 +218,14 @@ impl<H: Handler> Agent<H> {
         self.call(|handler| handler.on_new_timeout(*token, Timeout { target: Target::All, key }))
     }
 
+    /// What a broadcast asks for that is no sending.
+    pub(crate) fn carry_out_timeouts(&mut self, broadcast: &Broadcast) -> Result<(), Raised> {
+        if let Everyone::Cancel(key) = &broadcast.what {
+            self.cancel(*key);
+        }
+        self.schedule_shared(broadcast)
+    }
+
     pub(crate) fn cancel(&mut self, key: Key) {
         self.timeouts.cancel(key);
     }
@@ -211,6 +253,7 @@ impl<H: Handler> Agent<H> {
     pub(crate) fn end(&mut self) {
         self.place.hub.give_room(self.place.mailbox.close());
         self.commands = VecDeque::new();
+        self.held = None;
         self.timeouts.clear();
         self.alarm.stop();
     }

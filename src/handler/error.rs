@@ -6,6 +6,7 @@ use crate::{
     Error as CoreError,
     handler::util::{QueueError, SslError},
     proto::{Misuse, Violation, handshake::HandshakeError},
+    websocket::copy,
 };
 
 /// A result whose error is [`struct@Error`]: what every callback returns.
@@ -18,7 +19,7 @@ use crate::{
 /// assert_eq!(first_word(&Message::from("one two"))?, "one");
 /// # Ok::<(), wireline::handler::Error>(())
 /// ```
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, as a kind and in words.
 ///
@@ -84,6 +85,22 @@ impl Error {
     /// An error of this kind, with details, which may be empty.
     pub fn new<I: Into<Cow<'static, str>>>(kind: ErrorKind, details: I) -> Self {
         Self { kind, details: details.into() }
+    }
+
+    /// The same error once more, for whoever is told of it too.
+    pub(crate) fn repeat(&self) -> Self {
+        let kind = match &self.kind {
+            ErrorKind::Internal => ErrorKind::Internal,
+            ErrorKind::Capacity => ErrorKind::Capacity,
+            ErrorKind::Protocol => ErrorKind::Protocol,
+            ErrorKind::Encoding(error) => ErrorKind::Encoding(*error),
+            ErrorKind::Io(error) => ErrorKind::Io(copy(error)),
+            ErrorKind::Http(error) => ErrorKind::Http(*error),
+            ErrorKind::Queue(error) => ErrorKind::Queue(*error),
+            ErrorKind::Ssl(error) => ErrorKind::Ssl(error.repeat()),
+            ErrorKind::Custom(error) => ErrorKind::Custom(error.to_string().into()),
+        };
+        Self { kind, details: self.details.clone() }
     }
 
     /// The error as a boxed standard one; of `Custom` the application's own.

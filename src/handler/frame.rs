@@ -7,9 +7,9 @@ use std::{fmt, mem, sync::OnceLock};
 use bytes::Bytes;
 
 use crate::{
-    CloseFrame, Utf8Bytes,
+    CloseFrame,
     handler::{CloseCode, OpCode},
-    proto::{Mask, Rsv},
+    proto::{Mask, Rsv, connection::Payload},
     websocket::random,
 };
 
@@ -46,14 +46,6 @@ enum Body {
     Wire(Payload),
     /// Since `payload_mut`; then there is no `view`.
     Own(Vec<u8>),
-}
-
-/// A payload that costs nothing to pass on.
-#[derive(Clone, Debug)]
-pub(crate) enum Payload {
-    /// Proven to be UTF-8.
-    Text(Utf8Bytes),
-    Bytes(Bytes),
 }
 
 /// The upper half of a frame's first byte.
@@ -195,14 +187,19 @@ impl Frame {
         }
     }
 
+    /// Bytes of the payload.
+    pub(crate) fn payload_len(&self) -> usize {
+        self.bytes().len()
+    }
+
     pub(crate) const fn bits(&self) -> Bits {
         self.bits
     }
 
     /// Whether the payload is still these very bytes, and not only equal ones.
-    pub(crate) fn shares(&self, other: &Bytes) -> bool {
+    pub(crate) fn shares(&self, other: &[u8]) -> bool {
         match &self.body {
-            Body::Wire(payload) => std::ptr::eq(payload.bytes(), &other[..]),
+            Body::Wire(payload) => std::ptr::eq(payload.bytes(), other),
             Body::Own(_) => false,
         }
     }
@@ -275,22 +272,6 @@ impl Frame {
             Mask::new(key).apply(self.payload_mut(), 0);
         }
         self
-    }
-}
-
-impl Payload {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Text(text) => text.as_bytes(),
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-
-    pub(crate) fn into_bytes(self) -> Bytes {
-        match self {
-            Self::Text(text) => text.into(),
-            Self::Bytes(bytes) => bytes,
-        }
     }
 }
 

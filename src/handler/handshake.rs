@@ -26,6 +26,14 @@ pub struct Handshake {
 }
 
 impl Handshake {
+    /// Of a connection that was opened elsewhere, nobody knows how: a request for `/`, and a 101, without headers.
+    pub(crate) fn unknown() -> Self {
+        let request = Request::from(&http::Request::new(()));
+        let mut response = Response::from(&http::Response::new(()));
+        response.set_status(101);
+        Self { request, response, peer_addr: None, local_addr: None }
+    }
+
     /// The client's IP address, as far as a server can know it: [`Request::client_addr`], else that of the peer without
     /// its port.
     ///

@@ -24,8 +24,7 @@ use crate::{
 /// One `WebSocket`'s share in all of its Senders and connections.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    pub(crate) settings: Settings,
-    pub(crate) config: Arc<Config>,
+    pub(crate) rules: Arc<Rules>,
     owner: Owner,
     lines: Mutex<Lines>,
     room: Condvar,
@@ -35,6 +34,19 @@ pub(crate) struct Hub {
     capacity: usize,
     gone: AtomicBool,
     timeouts: AtomicU64,
+}
+
+/// The settings of a connection, as ws-rs has them and as the core has them.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) settings: Settings,
+    pub(crate) config: Arc<Config>,
+}
+
+impl Rules {
+    pub(crate) fn of(settings: Settings) -> Arc<Self> {
+        Arc::new(Self { settings, config: Arc::new(settings.config()) })
+    }
 }
 
 /// Who carries out what no connection does.
@@ -72,9 +84,16 @@ struct Slots {
 #[derive(Debug)]
 pub(crate) enum OwnerCommand {
     /// Make a client connection; broadcasts from this number on are for it too.
-    Connect { url: Url, since: u64, permit: Option<Permit> },
+    Connect {
+        url: Url,
+        since: u64,
+        permit: Option<Permit>,
+    },
     /// A broadcast that was issued behind a `Connect`, for whoever that made meanwhile.
-    Late { broadcast: Arc<Broadcast>, number: u64 },
+    Late {
+        broadcast: Arc<Broadcast>,
+        number: u64,
+    },
     Shutdown,
 }
 
@@ -89,7 +108,7 @@ pub(crate) enum Patience {
 impl Hub {
     pub(crate) fn new(settings: Settings, owner: Owner) -> Arc<Self> {
         Arc::new(Self {
-            config: Arc::new(settings.config()),
+            rules: Rules::of(settings),
             owner,
             lines: Mutex::default(),
             room: Condvar::new(),
@@ -98,7 +117,6 @@ impl Hub {
             capacity: settings.max_connections.saturating_mul(settings.queue_size).max(1),
             gone: AtomicBool::new(false),
             timeouts: AtomicU64::new(0),
-            settings,
         })
     }
 

@@ -12,12 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    handler::{
-        CloseCode, OpCode,
-        hub::Permit,
-        timeouts::Key,
-        util::Token,
-    },
+    handler::{CloseCode, OpCode, hub::Permit, timeouts::Key, util::Token},
     proto::connection::Payload,
 };
 
@@ -28,7 +23,10 @@ pub(crate) enum Command {
     Close(CloseCode, Cow<'static, str>),
     Ping(Vec<u8>),
     Pong(Vec<u8>),
-    Timeout { ms: u64, token: Token },
+    Timeout {
+        ms: u64,
+        token: Token,
+    },
     Cancel(Key),
     /// What every connection is asked to do.
     Shared(Arc<Broadcast>),
@@ -45,13 +43,34 @@ pub(crate) struct Broadcast {
 
 #[derive(Debug)]
 pub(crate) enum Everyone {
-    Send { opcode: OpCode, payload: Payload, encoded: OnceLock<Bytes> },
+    Send {
+        opcode: OpCode,
+        payload: Payload,
+        encoded: OnceLock<Bytes>,
+    },
     Close(CloseCode, Cow<'static, str>),
     Ping(Bytes),
     Pong(Bytes),
     /// Whoever is the first to carry it out fixes the instant for all.
-    Timeout { ms: u64, token: Token, key: OnceLock<Key> },
+    Timeout {
+        ms: u64,
+        token: Token,
+        key: OnceLock<Key>,
+    },
     Cancel(Key),
+}
+
+impl Everyone {
+    /// The same for one connection alone, where it is something to be sent: it takes no place among the commands then.
+    pub(crate) fn alone(&self) -> Option<Command> {
+        Some(match self {
+            Self::Send { opcode, payload, .. } => Command::Send(*opcode, payload.clone()),
+            Self::Close(code, reason) => Command::Close(*code, reason.clone()),
+            Self::Ping(data) => Command::Ping(data.to_vec()),
+            Self::Pong(data) => Command::Pong(data.to_vec()),
+            Self::Timeout { .. } | Self::Cancel(_) => return None,
+        })
+    }
 }
 
 impl Broadcast {
@@ -163,6 +182,16 @@ impl Mailbox {
 }
 
 impl Command {
+    /// Bytes that it holds for itself alone.
+    pub(crate) fn payload_len(&self) -> usize {
+        match self {
+            Self::Send(_, payload) => payload.bytes().len(),
+            Self::Close(_, reason) => reason.len(),
+            Self::Ping(data) | Self::Pong(data) => data.len(),
+            Self::Timeout { .. } | Self::Cancel(_) | Self::Shared(_) | Self::Shutdown => 0,
+        }
+    }
+
     /// Whether it counts among the commands that may wait; a broadcast counts once for all.
     pub(crate) const fn has_place(&self) -> bool {
         !matches!(self, Self::Shared(_) | Self::Shutdown)

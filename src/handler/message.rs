@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::{
     Utf8Bytes,
-    handler::{Error, OpCode, Result, frame::Payload},
+    handler::{Error, OpCode, Result},
+    proto::connection::Payload,
 };
 
 /// A message: text or bytes, owned.

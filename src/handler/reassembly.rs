@@ -1,10 +1,6 @@
 use crate::{
     handler::{CloseCode, Error, Frame, Message, OpCode, Result, Settings},
-    proto::{
-        Excess, Fault, Utf8Bytes, Violation,
-        connection::Payload,
-        message::assembler::Assembler,
-    },
+    proto::{Excess, Fault, Utf8Bytes, Violation, connection::Payload, message::assembler::Assembler},
 };
 
 /// Puts messages together from the frames that a handler's hook let through.
@@ -36,8 +32,8 @@ impl Reassembly {
             (None, None) => return Err(broken(Violation::UnexpectedContinuation)),
         };
         let payload = frame.into_payload();
-        check_size(unfinished.body.len().saturating_add(payload.as_slice().len()), settings)?;
-        unfinished.body.push(payload.as_slice()).map_err(broken)?;
+        check_size(unfinished.body.len().saturating_add(payload.bytes().len()), settings)?;
+        unfinished.body.push(payload.bytes()).map_err(broken)?;
         if fin {
             return Ok(Some(Message::from_wire(unfinished.body.finish().map_err(broken)?)));
         }
@@ -118,4 +114,3 @@ impl Farewell {
         }
     }
 }
-

@@ -175,11 +175,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     fn carry_out_shared(&mut self, broadcast: &Arc<Broadcast>, cx: &mut Context<'_>) {
         match &broadcast.what {
-            Everyone::Cancel(key) => self.agent.cancel(*key),
             _ if self.stage == Stage::Failing => {}
-            Everyone::Timeout { .. } => {
-                let scheduled = self.agent.schedule_shared(broadcast);
-                self.check(scheduled);
+            Everyone::Cancel(_) | Everyone::Timeout { .. } => {
+                let done = self.agent.carry_out_timeouts(broadcast);
+                self.check(done);
             }
             _ if self.stage == Stage::Closing => {}
             Everyone::Send { opcode, payload, encoded } => self.send_shared(*opcode, payload, encoded, cx),
@@ -205,7 +204,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
     fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Bytes>, cx: &mut Context<'_>) {
         let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
-        let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.as_slice());
+        let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
         if !untouched || self.inner.role() == Role::Client {
             return self.put(frame, cx);
         }
@@ -398,7 +397,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         if !frame.is_final() {
             return self.error(Error::from(crate::Error::Peer(Violation::FragmentedControl)).into());
         }
-        let farewell = Farewell::of(frame.into_payload().as_slice());
+        let farewell = Farewell::of(frame.into_payload().bytes());
         if let Some(told) = farewell.told {
             self.told(told);
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Config, Limits, Timings};
+use crate::{Config, Limits, Role, Timings, handler::ErrorKind, proto::codec::decoder::Masking};
 
 /// The settings of a [`WebSocket`](crate::handler::WebSocket) and of each of its connections: ws-rs's fields, and five of
 /// our own at the end, which bound what ws-rs left unbounded.
@@ -129,6 +129,24 @@ impl Settings {
             ..Timings::default()
         };
         Config { limits, timings, fragment_size: None }
+    }
+
+    /// Whether such an error panics on an open connection.
+    pub(crate) const fn panics_on(&self, kind: &ErrorKind) -> bool {
+        match kind {
+            ErrorKind::Internal => self.panic_on_internal,
+            ErrorKind::Capacity => self.panic_on_capacity,
+            ErrorKind::Protocol => self.panic_on_protocol,
+            ErrorKind::Encoding(_) => self.panic_on_encoding,
+            ErrorKind::Queue(_) => self.panic_on_queue,
+            ErrorKind::Io(_) | ErrorKind::Ssl(_) => self.panic_on_io,
+            ErrorKind::Http(_) | ErrorKind::Custom(_) => false,
+        }
+    }
+
+    /// How the frames of a peer are to be masked.
+    pub(crate) const fn masking(&self, role: Role) -> Masking {
+        if self.masking_strict { Masking::ByRole(role) } else { Masking::Any }
     }
 
     /// Bytes of payload of one incoming data frame, if they are limited.

@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, io};
 
+use crate::websocket::copy;
+
 pub use crate::handler::{timeouts::Timeout, tls::SslStream};
 
 /// The TCP stream that the TLS hooks of [`Handler`](crate::handler::Handler) get: Tokio's.
@@ -79,6 +81,10 @@ impl StdError for QueueError {}
 pub struct SslError(io::Error);
 
 impl SslError {
+    pub(crate) fn repeat(&self) -> Self {
+        Self(copy(&self.0))
+    }
+
     /// The error of TLS that an I/O error wraps, else the I/O error again.
     pub(crate) fn within(error: io::Error) -> Result<Self, io::Error> {
         if is_of_tls(&error) { Ok(Self(error)) } else { Err(error) }

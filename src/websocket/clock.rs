@@ -35,7 +35,7 @@ impl Alarm {
         }
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.0 = None;
     }
 }

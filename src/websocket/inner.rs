@@ -311,7 +311,7 @@ impl<S, R> Drop for Inner<S, R> {
 }
 
 /// The same error once more, for whoever asks next.
-pub(super) fn copy(error: &io::Error) -> io::Error {
+pub(crate) fn copy(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),

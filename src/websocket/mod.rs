@@ -43,14 +43,13 @@ use crate::{
 
 pub(crate) use clock::{Alarm, now};
 pub(crate) use drive::Turn;
-pub(crate) use inner::Inner;
-pub(crate) use inner::Place;
+pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
 use wakers::Side;
 
 pub(crate) use lease::close;
 pub(crate) use lease::lend;
-pub(crate) use open::{Turned, accept, connect, within};
+pub(crate) use open::{HEAD_READ, Turned, accept, answer_and_end, connect, within};
 pub(crate) use random::nonce;
 
 /// One end of an open WebSocket connection, over any byte stream.

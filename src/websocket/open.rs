@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Room made for each read of a head: most requests fit into one.
-const HEAD_READ: usize = 1024;
+pub(crate) const HEAD_READ: usize = 1024;
 
 /// Why a request is not accepted.
 #[derive(Debug)]
@@ -92,14 +92,23 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Config, refusal: Refusal) -> Result<()> {
     let mut out = BytesMut::new();
     refusal.encode(&mut out);
-    stream.write_all(&out).await?;
+    Ok(answer_and_end(stream, config, &out).await?)
+}
+
+/// Sends the last bytes of a connection that does not open, and waits until the peer can have read them.
+pub(crate) async fn answer_and_end<S>(stream: &mut S, config: &Config, answer: &[u8]) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(answer).await?;
     stream.shutdown().await?;
     // Unread input would turn the end into a reset, which can destroy the answer before it is read.
+    let mut rest = BytesMut::new();
     let mut drained = 0_u32;
     while drained <= config.limits.max_drain {
-        out.clear();
-        out.reserve(HEAD_READ);
-        match stream.read_buf(&mut out).await? {
+        rest.clear();
+        rest.reserve(HEAD_READ);
+        match stream.read_buf(&mut rest).await? {
             0 => break,
             read => drained = drained.saturating_add(u32::try_from(read).unwrap_or(u32::MAX)),
         }

@@ -96,7 +96,8 @@ impl FrameCodec {
 
     fn step(&mut self, src: &mut BytesMut) -> Result<Option<Frame>, Fault> {
         if let DecodeState::Head = self.state {
-            let rules = HeaderRules { masking: Masking::ByRole(self.role()), extension: Rsv::NONE, sequence: Sequence::Any };
+            let rules =
+                HeaderRules { masking: Masking::ByRole(self.role()), extension: Rsv::NONE, sequence: Sequence::Any };
             let Some((header, len)) = decode_header(src, rules)? else { return Ok(None) };
             if let Some(limit) = self.max_frame.filter(|limit| header.payload_len > *limit) {
                 return Err(Excess::Frame { announced: header.payload_len, limit }.into());

@@ -119,8 +119,8 @@ impl Collector {
             }
             (_, Opcode::Text | Opcode::Binary) => {
                 let text = (header.opcode == Opcode::Text && is_plain(header)).then(Utf8Checker::default);
-                self.message = (!header.fin)
-                    .then(|| Box::new(Passing { len: header.payload_len, continuations: 0, text }));
+                self.message =
+                    (!header.fin).then(|| Box::new(Passing { len: header.payload_len, continuations: 0, text }));
             }
             _ => {}
         }
@@ -264,7 +264,7 @@ impl Receive for Connection<Collector> {
 }
 
 impl Payload {
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
             Self::Bytes(bytes) => bytes,

@@ -15,9 +15,9 @@ use crate::proto::{CloseFrame, Message, Role};
 
 pub use closing::{Cause, CloseRecord, Ending, Initiator};
 pub(crate) use collect::{Collected, Collector, Payload};
-pub(crate) use receive::{Receive, Receiver, Step};
 #[cfg(test)]
 pub(crate) use receive::VIEW_FROM;
+pub(crate) use receive::{Receive, Receiver, Step};
 pub(crate) use send::put_frames;
 pub(crate) use timers::Due;
 
@@ -81,14 +81,7 @@ pub(crate) struct Connection<R = Receiver> {
 
 impl<R> Connection<R> {
     pub(crate) fn new(role: Role, receiver: R, now: std::time::Instant) -> Self {
-        Self {
-            role,
-            state: State::Open,
-            receiver,
-            urgent: Urgent::default(),
-            timers: Timers::new(now),
-            closing: None,
-        }
+        Self { role, state: State::Open, receiver, urgent: Urgent::default(), timers: Timers::new(now), closing: None }
     }
 
     pub(crate) const fn role(&self) -> Role {

@@ -1,0 +1,206 @@
+//! Before a connection is open: the handler is attended to while something is awaited.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::Instant,
+};
+
+use tokio::net::TcpStream;
+use url::Url;
+
+use crate::{
+    handler::{
+        Error, ErrorKind, Handler, Result, accepting,
+        agent::{Agent, Next, Raised},
+        dialing,
+        hub::Place,
+        mailbox::Command,
+        run::Session,
+        timeouts::after,
+    },
+    tls::TlsAcceptor,
+    transport::Transport,
+    websocket::{Alarm, now},
+};
+
+/// Where a connection comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// It was accepted, by a server with this TLS.
+    Accepted(TcpStream, Option<TlsAcceptor>),
+    /// It is to be made, or there is no place for it.
+    Asked(Url, Result<()>),
+}
+
+/// What became of an opening handshake.
+#[derive(Debug)]
+pub(crate) enum Opened<H> {
+    Session(Session<Transport, H>),
+    Failed(Agent<H>, Option<Error>),
+}
+
+/// A connection that has ended, or never was.
+#[derive(Debug)]
+pub(crate) struct Ended<H> {
+    pub(crate) handler: H,
+    /// Given up when the handler is dealt with.
+    pub(crate) place: Place,
+    /// Why a client connection could not be made.
+    pub(crate) failure: Option<Error>,
+}
+
+/// A connection from its beginning to its end.
+pub(crate) fn connection<H: Handler>(agent: Agent<H>, origin: Origin) -> impl Future<Output = Ended<H>> {
+    // Boxed, so that the memory of opening is free while the connection lives.
+    let opening = Box::pin(open(agent, origin));
+    async move {
+        let mut opened = opening.await;
+        if let Opened::Session(session) = &mut opened {
+            poll_fn(|cx| session.poll(cx)).await;
+        }
+        let (mut agent, failure) = match opened {
+            Opened::Session(session) => (session.into_agent(), None),
+            Opened::Failed(agent, failure) => (agent, failure),
+        };
+        agent.end();
+        let (handler, place) = agent.into_parts();
+        Ended { handler, place, failure }
+    }
+}
+
+async fn open<H: Handler>(mut agent: Agent<H>, origin: Origin) -> Opened<H> {
+    let deadline = after(now(), agent.config().timings.handshake);
+    match origin {
+        Origin::Accepted(stream, tls) => match accepting::accept(&mut agent, stream, tls, deadline).await {
+            Ok((inner, shake)) => Opened::Session(Session::new(agent, inner, shake)),
+            Err(unopened) => {
+                unopened.tell(&mut agent);
+                Opened::Failed(agent, None)
+            }
+        },
+        Origin::Asked(url, place) => match dialing::dial(&mut agent, &url, place, deadline).await {
+            Ok((inner, Ok(shake))) => Opened::Session(Session::new(agent, inner, shake)),
+            Ok((inner, Err(refused))) => Opened::Session(Session::refused(agent, inner, refused)),
+            Err(unopened) => {
+                let failure = unopened.tell(&mut agent);
+                assert!(!agent.settings().panic_on_new_connection, "Unable to connect to {url}");
+                Opened::Failed(agent, failure)
+            }
+        },
+    }
+}
+
+/// Why a connection did not open.
+#[derive(Debug)]
+pub(crate) enum Unopened {
+    /// The handler is to be told.
+    Because(Error),
+    /// The handler knows, or need not know.
+    Silently,
+}
+
+impl From<Error> for Unopened {
+    fn from(error: Error) -> Self {
+        Self::Because(error)
+    }
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        Self::Because(error.into())
+    }
+}
+
+impl From<Raised> for Unopened {
+    fn from(raised: Raised) -> Self {
+        Self::Because(raised.into_error())
+    }
+}
+
+impl Unopened {
+    /// Tells the handler, and repeats what it was told.
+    fn tell<H: Handler>(self, agent: &mut Agent<H>) -> Option<Error> {
+        let Self::Because(error) = self else { return None };
+        let again = error.repeat();
+        agent.tell(|handler| handler.on_error(error));
+        Some(again)
+    }
+}
+
+/// Awaits something of the opening handshake. Meanwhile timeouts fire, what is to be sent is held, and a shutdown ends it.
+pub(crate) async fn attend<H: Handler, T>(
+    agent: &mut Agent<H>,
+    deadline: Instant,
+    awaited: impl Future<Output = T>,
+) -> Result<T, Unopened> {
+    let mut awaited = pin!(awaited);
+    let mut limit = Alarm::default();
+    poll_fn(|cx| {
+        let mut left = agent.begin_turn();
+        loop {
+            loop {
+                match agent.next(&mut left) {
+                    Next::Command(command) => carry_out(agent, command)?,
+                    Next::Nothing => break,
+                    Next::Enough => {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            while let Some(fired) = agent.fire() {
+                check(agent, fired)?;
+            }
+            if let Poll::Ready(value) = awaited.as_mut().poll(cx) {
+                return Poll::Ready(Ok(value));
+            }
+            if limit.poll(cx, deadline).is_ready() {
+                let timed_out = ErrorKind::Io(io::ErrorKind::TimedOut.into());
+                return Poll::Ready(Err(Error::new(timed_out, "the opening handshake took too long").into()));
+            }
+            if agent.poll_alarm(cx, None).is_pending() && agent.end_turn(cx) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+fn carry_out<H: Handler>(agent: &mut Agent<H>, command: Command) -> Result<(), Unopened> {
+    match command {
+        Command::Shutdown => {
+            agent.tell(Handler::on_shutdown);
+            Err(Unopened::Silently)
+        }
+        Command::Cancel(key) => {
+            agent.cancel(key);
+            Ok(())
+        }
+        Command::Timeout { ms, token } => {
+            let scheduled = agent.schedule(ms, token);
+            check(agent, scheduled)
+        }
+        Command::Shared(broadcast) => match broadcast.what.alone() {
+            Some(command) => Ok(agent.hold(command)?),
+            None => {
+                let done = agent.carry_out_timeouts(&broadcast);
+                check(agent, done)
+            }
+        },
+        Command::Send(..) | Command::Close(..) | Command::Ping(_) | Command::Pong(_) => Ok(agent.hold(command)?),
+    }
+}
+
+/// Tells the handler of its own error; those that an open connection survives do not end its opening either.
+fn check<H: Handler>(agent: &mut Agent<H>, result: Result<(), Raised>) -> Result<(), Unopened> {
+    let Err(raised) = result else { return Ok(()) };
+    let error = raised.into_error();
+    if let ErrorKind::Custom(_) | ErrorKind::Queue(_) = error.kind {
+        agent.tell(|handler| handler.on_error(error));
+        return Ok(());
+    }
+    Err(error.into())
+}
