@@ -133,14 +133,14 @@ fn judge<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<(), Refused>
                 response.headers_mut().push((name.to_owned(), value.into()));
             }
         }
-        Refused { response: Some(response), error }
+        Refused { response: Some(Box::new(response)), error }
     })
 }
 
 /// A request that is not accepted: what the peer is told, if anything, and what the handler is.
 #[derive(Debug)]
 struct Refused {
-    response: Option<Response>,
+    response: Option<Box<Response>>,
     error: Error,
 }
 
@@ -154,12 +154,13 @@ impl Refused {
     }
 }
 
-fn for_kind(kind: &ErrorKind, text: &str) -> Option<Response> {
-    match kind {
-        ErrorKind::Protocol => Some(response(400, "Bad Request", text)),
-        ErrorKind::Io(_) | ErrorKind::Ssl(_) => None,
-        _ => Some(response(500, "Internal Server Error", text)),
-    }
+fn for_kind(kind: &ErrorKind, text: &str) -> Option<Box<Response>> {
+    let (status, reason) = match kind {
+        ErrorKind::Protocol => (400, "Bad Request"),
+        ErrorKind::Io(_) | ErrorKind::Ssl(_) => return None,
+        _ => (500, "Internal Server Error"),
+    };
+    Some(Box::new(response(status, reason, text)))
 }
 
 fn response(status: u16, reason: &str, text: &str) -> Response {

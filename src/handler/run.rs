@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             return self.put(frame, cx);
         }
         let Some(known) = opcode.known() else { return };
-        if self.has_room(frame.len(), cx) {
+        if self.has_room(&frame, cx) {
             let size = self.fragment_size();
             let encoded = encoded.get_or_init(|| {
                 let mut out = BytesMut::new();
@@ -225,12 +225,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         let Some(opcode) = frame.opcode().known() else {
             return self.error(illegal("a frame with opcode Bad is not sent (RFC 6455 section 5.2)").into());
         };
-        if opcode.is_control() {
-            if let Err(error) = check_control(&frame) {
-                return self.error(error.into());
-            }
+        if opcode.is_control()
+            && let Err(error) = check_control(&frame)
+        {
+            return self.error(error.into());
         }
-        if !self.has_room(frame.len(), cx) {
+        if !self.has_room(&frame, cx) {
             return;
         }
         let size = self.fragment_size();
@@ -244,14 +244,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         Some(self.agent.settings().fragment_size.max(1))
     }
 
-    /// Whether a frame of this many bytes may be queued; if not, the connection is failing now.
-    fn has_room(&mut self, len: usize, cx: &mut Context<'_>) -> bool {
+    /// Whether a frame may be queued; if not, the connection is failing now.
+    fn has_room(&mut self, frame: &Frame, cx: &mut Context<'_>) -> bool {
         self.inner.relieve(cx);
         let settings = self.agent.settings();
         let queued = self.inner.queued();
         let details = if queued >= settings.max_out_buffer {
             "the peer reads too slowly: max_out_buffer bytes are unsent"
-        } else if !settings.out_buffer_grow && queued.saturating_add(len) > settings.out_buffer_capacity {
+        } else if !settings.out_buffer_grow
+            && !frame.is_control()
+            && queued.saturating_add(frame.len()) > settings.out_buffer_capacity
+        {
             "the frame does not fit into out_buffer_capacity, and out_buffer_grow is off"
         } else {
             return true;
