@@ -17,6 +17,8 @@ mod attach;
 mod boxed;
 mod code;
 mod credentials;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod dialing;
 mod error;
 mod factory;
@@ -48,6 +50,8 @@ pub use code::{CloseCode, OpCode};
 pub use error::{Error, ErrorKind, Result};
 pub use factory::Factory;
 pub use frame::Frame;
+#[doc(hidden)]
+pub use handler::Compressed;
 pub use handler::Handler;
 pub use handshake::Handshake;
 pub use message::Message;

@@ -6,12 +6,11 @@
 //! ```
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -19,13 +18,13 @@ use crate::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
         agent::{Agent, Next, Raised},
         frame::Bits,
-        mailbox::{Broadcast, Command, Everyone},
+        mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
         timeouts::after,
     },
     proto::{
-        self, Awaited, Fault, Opcode, Role, Rsv, Violation,
-        connection::{Collected, Collector, Payload, put_frames},
+        self, Awaited, Fault, Opcode, Rsv, Violation,
+        connection::{Collected, Collector, Payload},
     },
     websocket::{Inner, Turn, now},
 };
@@ -202,22 +201,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
-    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Bytes>, cx: &mut Context<'_>) {
+    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &Encoded, cx: &mut Context<'_>) {
         let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
-        if !untouched || self.inner.role() == Role::Client {
-            return self.put(frame, cx);
-        }
-        let Some(known) = opcode.known() else { return };
+        let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
+        let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
         if self.has_room(&frame, cx) {
             let size = self.fragment_size();
-            let encoded = encoded.get_or_init(|| {
-                let mut out = BytesMut::new();
-                let frame = proto::Frame::new(known, payload.clone().into_bytes());
-                put_frames(frame, size, || None, &mut out);
-                out.freeze()
-            });
-            self.inner.put_encoded(encoded.clone());
+            let frames =
+                encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
+            self.inner.put_encoded(frames);
         }
     }
 

@@ -27,7 +27,6 @@ pub mod codec;
 
 pub mod message;
 
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "nothing negotiates yet"))]
 pub mod deflate;
 
 pub mod handshake;

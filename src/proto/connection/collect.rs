@@ -1,11 +1,11 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::proto::{
-    Excess, Fault, Header, Limits, Opcode, Rsv, Utf8Bytes, Violation,
+    Excess, Fault, Header, Limits, Message, Opcode, Rsv, Utf8Bytes, Violation,
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, Step,
-        receive::{Receive, VIEW_FROM, narrow, whole_frame},
+        receive::{Arrived, Receive, Receiver, VIEW_FROM, narrow, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},
@@ -34,12 +34,21 @@ pub(crate) enum Payload {
     Bytes(Bytes),
 }
 
-/// Turns bytes into whole frames, for a caller that looks at each of them before the rules of messages are applied.
+/// Turns bytes into frames, for a caller that looks at each of them before the rules of messages are applied.
+#[derive(Debug)]
+pub(crate) enum Collector {
+    /// Every frame.
+    Frames(Frames),
+    /// Control frames, and each message as a single frame: where messages may be compressed, a fragment says nothing.
+    Messages(Receiver),
+}
+
+/// Turns bytes into whole frames.
 ///
 /// It judges what can be judged on the wire: opcodes, lengths, masks, every limit on the header, and text that no reserved
 /// bit marks as transformed, as it arrives. The order of fragments and the reserved bits are the caller's to judge.
 #[derive(Debug)]
-pub(crate) struct Collector {
+pub(crate) struct Frames {
     masking: Masking,
     arriving: Option<Box<Arriving>>,
     message: Option<Box<Passing>>,
@@ -63,10 +72,16 @@ struct Passing {
 }
 
 impl Collector {
-    pub(crate) const fn new(masking: Masking) -> Self {
-        Self { masking, arriving: None, message: None }
+    pub(crate) const fn frames(masking: Masking) -> Self {
+        Self::Frames(Frames { masking, arriving: None, message: None })
     }
 
+    pub(crate) const fn messages(masking: Masking) -> Self {
+        Self::Messages(Receiver::new(masking))
+    }
+}
+
+impl Frames {
     fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
         match self.arriving.take() {
             Some(arriving) => self.continue_payload(arriving, input),
@@ -185,8 +200,8 @@ impl Collector {
         }
         let Arriving { header, payload, .. } = *arriving;
         let payload = match payload.finish()? {
-            crate::proto::Message::Text(text) => Payload::Text(text),
-            crate::proto::Message::Binary(bytes) => Payload::Bytes(bytes),
+            Message::Text(text) => Payload::Text(text),
+            Message::Binary(bytes) => Payload::Bytes(bytes),
         };
         self.end_frame(&header, payload)
     }
@@ -251,16 +266,44 @@ impl Receive for Connection<Collector> {
             input.clear();
             return Ok(Step::NeedMore);
         }
-        self.receiver.step(input, limits)
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.step(input, limits),
+            Collector::Messages(messages) => messages.step(input, limits, self.deflate.as_deref_mut()).map(collected),
+        }
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
-        self.receiver.spare()
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.spare(),
+            Collector::Messages(messages) => messages.spare(),
+        }
     }
 
     fn filled(&mut self, read: usize) -> Result<Step<Collected>, Fault> {
-        self.receiver.filled(read)
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.filled(read),
+            Collector::Messages(messages) => messages.filled(read).map(collected),
+        }
     }
+
+    fn is_unfinished(&self) -> bool {
+        match &self.receiver {
+            Collector::Frames(_) => false,
+            Collector::Messages(messages) => messages.is_unfinished(),
+        }
+    }
+}
+
+/// What arrived, as one frame.
+fn collected(step: Step<Arrived>) -> Step<Collected> {
+    let (opcode, payload) = match step {
+        Step::NeedMore => return Step::NeedMore,
+        Step::Progress => return Step::Progress,
+        Step::Item(Arrived::Message(Message::Text(text))) => (Opcode::Text, Payload::Text(text)),
+        Step::Item(Arrived::Message(Message::Binary(bytes))) => (Opcode::Binary, Payload::Bytes(bytes)),
+        Step::Item(Arrived::Control(opcode, payload)) => (opcode, Payload::Bytes(payload)),
+    };
+    Step::Item(Collected { fin: true, rsv: Rsv::NONE, opcode, payload })
 }
 
 impl Payload {

@@ -55,9 +55,14 @@ impl Deflater {
         Self { direction, kept: None }
     }
 
+    /// The bits of the window, if no message depends on those before it.
+    pub(crate) fn window_without_context(&self) -> Option<u8> {
+        (self.direction.context == Context::Fresh).then_some(self.direction.window_bits)
+    }
+
     /// The payload to send with RSV1 instead of `payload`, or `None`, if the message goes out as it is.
     ///
-    /// With `Some` the message must be sent, or [`forget`](Self::forget) be called.
+    /// With `Some` the message must be sent: later ones may refer to it.
     pub(crate) fn compress(
         &mut self,
         payload: &[u8],
@@ -88,13 +93,6 @@ impl Deflater {
                 let worth_it = compression == Compression::Always || compressed.len() < payload.len();
                 worth_it.then_some(compressed)
             }
-        }
-    }
-
-    /// The last compressed message will not be sent after all: later ones must not refer to it, nor to any before it.
-    pub(crate) fn forget(&mut self) {
-        if let Some(compressor) = self.kept.take() {
-            compressor.give_back();
         }
     }
 }

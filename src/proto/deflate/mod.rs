@@ -32,15 +32,15 @@ use std::fmt;
 #[cfg(not(feature = "deflate"))]
 pub use absent::DeflateConfig;
 #[cfg(not(feature = "deflate"))]
-pub(crate) use absent::{Agreed, Deflater, Inflated, Inflater, Parameters, accept, judge_answer, offer};
+pub(crate) use absent::{Agreed, Deflater, Inflater, accept, judge_answer, offer};
 #[cfg(feature = "deflate")]
 pub use config::{ContextTakeover, DeflateConfig};
 #[cfg(feature = "deflate")]
 pub(crate) use deflater::Deflater;
 #[cfg(feature = "deflate")]
-pub(crate) use inflater::{Inflated, Inflater};
+pub(crate) use inflater::Inflater;
 #[cfg(feature = "deflate")]
-pub(crate) use params::{Agreed, Parameters, accept, judge_answer, offer};
+pub(crate) use params::{Agreed, accept, judge_answer, offer};
 
 /// The name of the extension in `Sec-WebSocket-Extensions`.
 pub(crate) const NAME: &str = "permessage-deflate";
@@ -138,7 +138,7 @@ mod tests {
         handshake::{Extension, extensions},
     };
 
-    fn headers(parameters: &Parameters) -> HeaderMap {
+    fn headers(parameters: &params::Parameters) -> HeaderMap {
         let value = HeaderValue::from_str(&parameters.to_string()).unwrap();
         HeaderMap::from_iter([(header::SEC_WEBSOCKET_EXTENSIONS, value)])
     }
@@ -166,7 +166,7 @@ mod tests {
         let Some(payload) = from.compress(message, Compression::ByLength, config) else { return Ok(message.to_vec()) };
         let (mut rest, mut so_far) = (&*payload, Vec::new());
         loop {
-            let step: Inflated = to.step(&mut rest, End::Last, &so_far, Some(message.len() as u64))?;
+            let step = to.step(&mut rest, End::Last, &so_far, Some(message.len() as u64))?;
             so_far.extend_from_slice(step.output());
             if step.progress() == Progress::Finished {
                 return Ok(so_far);
