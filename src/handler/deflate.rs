@@ -198,6 +198,6 @@ impl<H: Handler> Handler for DeflateHandler<H> {
 
     fn compression(&self, role: Role) -> Option<Compressed> {
         let fragments = if self.settings.fragments_grow { None } else { Some(self.settings.fragments_capacity as u64) };
-        Some(Compressed { deflate: self.settings.config(role), max_fragments: fragments })
+        Some(Compressed { deflate: Some(self.settings.config(role)), max_fragments: fragments })
     }
 }

@@ -329,7 +329,8 @@ pub trait Handler {
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compressed {
-    pub(crate) deflate: DeflateConfig,
+    /// Always there; an option, because without the feature there is no value of the other type.
+    pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) max_fragments: Option<u64>,
 }
 

@@ -133,7 +133,7 @@ impl Hub {
             return Arc::clone(compressing);
         }
         let mut config = Config::clone(&rules.config);
-        config.deflate = Some(wanted.deflate.clone());
+        config.deflate.clone_from(&wanted.deflate);
         config.limits.max_fragments = wanted.max_fragments;
         let compressing = Arc::new(Rules { settings: rules.settings, config: Arc::new(config) });
         if Arc::ptr_eq(rules, &self.rules) {

@@ -1,9 +1,11 @@
-//! `handler-client URL AGENT`: runs every case of the fuzzing server at URL with a `Handler`, one after the other, with the
-//! strict flags on, and then has the reports written.
+//! `handler-client URL AGENT`: runs every case of the fuzzing server at URL with a `Handler` that offers compression, one
+//! after the other, with the strict flags on, and then has the reports written.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 
-use wireline::handler::{Builder, CloseCode, Error, ErrorKind, Handler, Message, Result, Sender, Settings};
+use wireline::handler::{
+    Builder, CloseCode, Error, ErrorKind, Handler, Message, Result, Sender, Settings, deflate::DeflateHandler,
+};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -14,7 +16,7 @@ fn main() -> Result<()> {
     let count = Rc::new(Cell::new(0));
     run(&format!("{url}/getCaseCount"), |out| Count { out, count: Rc::clone(&count) })?;
     for case in 1..=count.get() {
-        run(&format!("{url}/runCase?case={case}&agent={agent}"), |out| Echo { case, out })?;
+        run(&format!("{url}/runCase?case={case}&agent={agent}"), |out| DeflateHandler::new(Echo { case, out }))?;
     }
     run(&format!("{url}/updateReports?agent={agent}"), |_| |_| Ok(()))
 }

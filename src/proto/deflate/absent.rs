@@ -33,11 +33,11 @@ pub(crate) enum Direction {}
 
 /// Stands in for the parameters of an offer or an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Parameters {}
+pub(crate) struct Parameters(());
 
 impl fmt::Display for Parameters {
     fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
+        Ok(())
     }
 }
 

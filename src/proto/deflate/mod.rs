@@ -75,6 +75,7 @@ pub(crate) enum End {
 
 /// What an inflater wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "deflate"), expect(dead_code, reason = "nothing is inflated without the feature"))]
 pub(crate) enum Progress {
     /// Another step: there is more output, or more input than one step takes.
     Again,
