@@ -5,7 +5,7 @@ use crate::proto::{
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, Step,
-        receive::{Arrived, Receive, Receiver, VIEW_FROM, narrow, whole_frame},
+        receive::{Arrived, Receive, Receiver, narrow, take_bytes, take_text, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},
@@ -155,23 +155,8 @@ impl Frames {
             mask.apply(payload, 0);
         }
         self.check(header, payload)?;
-        let text = is_text_message(header);
-        let payload = if payload.len() < VIEW_FROM {
-            let payload = match text {
-                true => Payload::Text(Utf8Bytes::copy_from(payload).map_err(|_| Violation::InvalidUtf8)?),
-                false => Payload::Bytes(Bytes::copy_from_slice(payload)),
-            };
-            input.advance(end);
-            payload
-        } else {
-            let mut frame = input.split_to(end);
-            frame.advance(header_len);
-            let payload = frame.freeze();
-            match text {
-                true => Payload::Text(Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?),
-                false => Payload::Bytes(payload),
-            }
-        };
+        let take = if is_text_message(header) { take_text } else { take_bytes };
+        let payload = take(header_len, end, input)?.into();
         self.end_frame(header, payload)
     }
 
@@ -199,11 +184,7 @@ impl Frames {
             return Ok(Step::NeedMore);
         }
         let Arriving { header, payload, .. } = *arriving;
-        let payload = match payload.finish()? {
-            Message::Text(text) => Payload::Text(text),
-            Message::Binary(bytes) => Payload::Bytes(bytes),
-        };
-        self.end_frame(&header, payload)
+        self.end_frame(&header, payload.finish()?.into())
     }
 
     /// Judges a piece of a fragment of plain text; a message in one frame is judged where it is put together.
@@ -299,11 +280,21 @@ fn collected(step: Step<Arrived>) -> Step<Collected> {
     let (opcode, payload) = match step {
         Step::NeedMore => return Step::NeedMore,
         Step::Progress => return Step::Progress,
-        Step::Item(Arrived::Message(Message::Text(text))) => (Opcode::Text, Payload::Text(text)),
-        Step::Item(Arrived::Message(Message::Binary(bytes))) => (Opcode::Binary, Payload::Bytes(bytes)),
+        Step::Item(Arrived::Message(message)) => {
+            (if message.is_text() { Opcode::Text } else { Opcode::Binary }, message.into())
+        }
         Step::Item(Arrived::Control(opcode, payload)) => (opcode, Payload::Bytes(payload)),
     };
     Step::Item(Collected { fin: true, rsv: Rsv::NONE, opcode, payload })
+}
+
+impl From<Message> for Payload {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(bytes) => Self::Bytes(bytes),
+        }
+    }
 }
 
 impl Payload {

@@ -326,23 +326,38 @@ fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut)
     if let Some(mask) = header.mask {
         mask.apply(payload, 0);
     }
-    let message = if payload.len() < VIEW_FROM {
-        let message = match header.opcode {
-            Opcode::Text => Utf8Bytes::copy_from(payload).map(Message::Text),
-            _ => Ok(Message::Binary(Bytes::copy_from_slice(payload))),
-        };
+    let take = if header.opcode == Opcode::Text { take_text } else { take_bytes };
+    Ok(Step::Item(Arrived::Message(take(header_len, end, input)?)))
+}
+
+/// An unmasked payload that is here as a whole: a copy if it is short, else a view. It must be text.
+pub(super) fn take_text(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
+    let text = if end - header_len < VIEW_FROM {
+        let text = Utf8Bytes::copy_from(input.get(header_len..end).unwrap_or_default());
         input.advance(end);
-        message
+        text
     } else {
-        let mut frame = input.split_to(end);
-        frame.advance(header_len);
-        let payload = frame.freeze();
-        match header.opcode {
-            Opcode::Text => Utf8Bytes::try_from(payload).map(Message::Text),
-            _ => Ok(Message::Binary(payload)),
-        }
+        Utf8Bytes::try_from(view(header_len, end, input))
     };
-    Ok(Step::Item(Arrived::Message(message.map_err(|_| Violation::InvalidUtf8)?)))
+    text.map(Message::Text).map_err(|_| Violation::InvalidUtf8)
+}
+
+/// The same of any bytes, which cannot fail.
+pub(super) fn take_bytes(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
+    let bytes = if end - header_len < VIEW_FROM {
+        let bytes = Bytes::copy_from_slice(input.get(header_len..end).unwrap_or_default());
+        input.advance(end);
+        bytes
+    } else {
+        view(header_len, end, input)
+    };
+    Ok(Message::Binary(bytes))
+}
+
+fn view(header_len: usize, end: usize, input: &mut BytesMut) -> Bytes {
+    let mut frame = input.split_to(end);
+    frame.advance(header_len);
+    frame.freeze()
 }
 
 fn control(opcode: Opcode, payload: &[u8]) -> Step<Arrived> {
