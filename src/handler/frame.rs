@@ -328,6 +328,7 @@ impl fmt::Display for Frame {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Utf8Bytes;
 
     const PLAIN: Bits = Bits { fin: true, rsv: Rsv::NONE };
 
