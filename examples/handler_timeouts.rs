@@ -51,12 +51,10 @@ impl Handler for Connection {
 
     /// A handle comes here once its timeout is scheduled. The new `EXPIRE` takes the place of the one before.
     fn on_new_timeout(&mut self, event: Token, timeout: Timeout) -> Result<()> {
-        if event == EXPIRE {
-            if let Some(earlier) = self.expire.replace(timeout) {
-                self.ws.cancel(earlier)?;
-            }
+        match event {
+            EXPIRE => self.expire.replace(timeout).map_or(Ok(()), |earlier| self.ws.cancel(earlier)),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Whatever arrives, Pongs too, puts `EXPIRE` off. As every `on_frame` that does not look at them, it accepts reserved
