@@ -10,6 +10,8 @@
 //! A program writes a [`Handler`], whose methods are called back for one connection, and a [`Factory`] that makes one for
 //! each; closures will do for both. A [`Sender`] asks connections to do things, from anywhere. wireline owns the sockets,
 //! the handshakes, the frames, the timers and the closing.
+//!
+//! [`migration`] says what is different from ws-rs.
 
 mod accepting;
 mod agent;
@@ -32,6 +34,7 @@ mod hub;
 mod interrupt;
 mod mailbox;
 mod message;
+pub mod migration;
 mod opening;
 mod owner;
 mod reassembly;
