@@ -46,7 +46,7 @@ pub(crate) enum Everyone {
     Send {
         opcode: OpCode,
         payload: Payload,
-        encoded: OnceLock<Bytes>,
+        encoded: OnceLock<Encoded>,
     },
     Close(CloseCode, Cow<'static, str>),
     Ping(Bytes),
@@ -58,6 +58,13 @@ pub(crate) enum Everyone {
         key: OnceLock<Key>,
     },
     Cancel(Key),
+}
+
+/// The frames of a broadcast as a server sends them.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) fragment_size: Option<usize>,
+    pub(crate) frames: Bytes,
 }
 
 impl Everyone {

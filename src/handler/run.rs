@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
         agent::{Agent, Next, Raised},
         frame::Bits,
-        mailbox::{Broadcast, Command, Everyone},
+        mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
         timeouts::after,
     },
@@ -202,23 +202,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
-    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Bytes>, cx: &mut Context<'_>) {
+    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Encoded>, cx: &mut Context<'_>) {
         let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
         if !untouched || self.inner.role() == Role::Client {
             return self.put(frame, cx);
         }
         let Some(known) = opcode.known() else { return };
-        if self.has_room(frame.len(), cx) {
-            let size = self.fragment_size();
-            let encoded = encoded.get_or_init(|| {
-                let mut out = BytesMut::new();
-                let frame = proto::Frame::new(known, payload.clone().into_bytes());
-                put_frames(frame, size, || None, &mut out);
-                out.freeze()
-            });
-            self.inner.put_encoded(encoded.clone());
+        if !self.has_room(frame.len(), cx) {
+            return;
         }
+        let fragment_size = self.fragment_size();
+        let encoded = encoded.get_or_init(|| {
+            let mut out = BytesMut::new();
+            let frame = proto::Frame::new(known, payload.clone().into_bytes());
+            put_frames(frame, fragment_size, || None, &mut out);
+            Encoded { fragment_size, frames: out.freeze() }
+        });
+        if encoded.fragment_size != fragment_size {
+            // A member of the group with settings of its own.
+            return self.put(frame, cx);
+        }
+        self.inner.put_encoded(encoded.frames.clone());
     }
 
     fn put(&mut self, frame: Frame, cx: &mut Context<'_>) {
