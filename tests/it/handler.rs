@@ -4,9 +4,11 @@
 //! difference from ws-rs. Connections over memory run on a paused clock ([`rig`]), those over sockets against raw peers
 //! ([`wire`]).
 
+mod broadcast;
 mod closing;
 mod commands;
 mod errors;
+mod handshakes;
 mod hooks;
 mod messages;
 mod order;
