@@ -3,6 +3,7 @@
 use std::{io, time::Instant};
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -191,8 +192,17 @@ async fn turn_away<H: Handler, T>(
     Err(refused.error.into())
 }
 
-/// Refuses a head beyond the limits, as the core does.
+/// Refuses a head beyond the limits, as the core does, and one that is not HTTP/1 as what cannot be parsed.
 async fn refuse<H: Handler, T>(agent: &mut Agent<H>, stream: &mut Transport, refusal: Refusal) -> Result<T, Unopened> {
+    let malformed = match refusal.status() {
+        StatusCode::BAD_REQUEST => Some(httparse::Error::Token),
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED => Some(httparse::Error::Version),
+        _ => None,
+    };
+    if let Some(kind) = malformed {
+        let error = Error::new(ErrorKind::Http(kind), refusal.to_string());
+        return turn_away(agent, stream, Refused::for_error(error)).await;
+    }
     let error = Error::new(ErrorKind::Capacity, refusal.to_string());
     let mut out = BytesMut::new();
     refusal.encode(&mut out);

@@ -6,6 +6,7 @@ mod scripted;
 
 mod architecture;
 mod framing;
+mod handler;
 mod hostile;
 mod ids;
 mod opening;

@@ -27,7 +27,8 @@ fn architecture_md_names_every_file_once_and_only_what_exists() {
     }
 }
 
-/// The paths in the code map: one a line, directories end in a slash, and what they hold is indented by two.
+/// The paths in the code map: one a line or several with commas between, directories end in a slash, and what they hold is
+/// indented by two.
 fn codemap(text: &str) -> Vec<String> {
     let (_, rest) = text.split_once("## Code map").expect("a section of that title");
     let block = rest.split("```").nth(1).expect("a block of code");
@@ -35,10 +36,16 @@ fn codemap(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     // The first line is the block's language.
     for line in block.lines().skip(1) {
-        let name = line.split_whitespace().next().unwrap_or_default();
         above.truncate((line.len() - line.trim_start().len()) / 2);
-        found.push(format!("{}{name}", above.concat()));
-        above.push(name);
+        let mut words = line.split_whitespace();
+        while let Some(word) = words.next() {
+            let name = word.trim_end_matches(',');
+            found.push(format!("{}{name}", above.concat()));
+            if name == word {
+                above.push(name);
+                break;
+            }
+        }
     }
     found.into_iter().map(|path| path.trim_end_matches('/').to_owned()).collect()
 }

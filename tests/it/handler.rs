@@ -1,0 +1,17 @@
+//! `wireline::handler`: callbacks in the order, with the arguments and the effects that programs rely on.
+//!
+//! A number such as 3.6 in a name or a label is the number of a rule of the module's contract; `4: sizes` a deliberate
+//! difference from ws-rs. Connections over memory run on a paused clock ([`rig`]), those over sockets against raw peers
+//! ([`wire`]).
+
+mod broadcast;
+mod closing;
+mod commands;
+mod errors;
+mod handshakes;
+mod hooks;
+mod messages;
+mod order;
+
+mod rig;
+mod wire;
