@@ -1,7 +1,7 @@
 //! Shutdown, and how long a run lives.
 
 #[cfg(unix)]
-mod interrupt;
+mod programs;
 
 use std::time::Duration;
 

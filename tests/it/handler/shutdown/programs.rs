@@ -1,4 +1,5 @@
-//! SIGINT, in processes of their own: this test binary again, with the name of a test that does nothing by itself.
+//! What is a process's own, SIGINT and its limit of files, in other processes: this test binary again, with the name of a
+//! test that does nothing by itself.
 
 use std::{
     io::{BufRead, BufReader, Lines},
@@ -8,15 +9,15 @@ use std::{
 
 use wireline::handler::{Builder, Handler, Handshake, Message, Sender, Settings, WebSocket};
 
-use super::super::wire::Raw;
+use super::super::wire::{REQUEST, Raw};
 use crate::scripted::{close, text};
 
 /// What the other process is to do; without it the test that it runs is over at once.
-const ROLE: &str = "WIRELINE_TEST_INTERRUPT";
+const ROLE: &str = "WIRELINE_TEST_PROGRAM";
 
 const SIGINT: i32 = 2;
 
-/// This binary, as a process that waits to be interrupted.
+/// This binary, as a process that runs a server.
 struct Program {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -24,8 +25,15 @@ struct Program {
 
 impl Program {
     fn start(role: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "handler::shutdown::interrupt::a_program", "--nocapture", "--test-threads=1"])
+        Self::with_files(role, 256)
+    }
+
+    /// With so many open files at most.
+    fn with_files(role: &str, files: u32) -> Self {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "handler::shutdown::programs::a_program", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -180,4 +188,21 @@ fn without_the_flag_sigint_does_as_it_always_did_s3_10() {
     program.interrupt();
     assert_eq!(program.signal(), Some(SIGINT));
     drop(peer);
+}
+
+/// RLIMIT_NOFILE and not `max_connections` is what is full.
+#[test]
+fn accepting_goes_on_when_there_are_files_again_s3_10() {
+    let mut program = Program::with_files("one run", 32);
+    let address = program.told("listening ").expect("it listens").parse().unwrap();
+    // The system accepts them all; the program cannot.
+    let mut waiting: Vec<Raw> = (0..60).map(|_| Raw::dial(address)).collect();
+    let mut last = waiting.pop().unwrap();
+    last.write(REQUEST);
+    drop(waiting);
+    assert!(last.head().starts_with("HTTP/1.1 101 "));
+    program.interrupt();
+    drop(last);
+    assert!(program.told("run returned").is_some());
+    assert_eq!(program.signal(), None);
 }
