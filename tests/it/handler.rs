@@ -5,13 +5,22 @@
 //! ([`wire`]).
 
 mod broadcast;
+mod buffers;
 mod closing;
 mod commands;
+mod compile;
 mod errors;
+mod examples;
 mod handshakes;
 mod hooks;
 mod messages;
+mod modes;
 mod order;
+mod panics;
+mod shutdown;
+mod timers;
+#[cfg(feature = "tls")]
+mod tls;
 
 mod rig;
 mod wire;

@@ -282,7 +282,7 @@ fn other_commands_do_not_wait_for_the_opening_s3_2_and_3_9() {
 /// More than the sockets hold: what is written is not written yet.
 #[test]
 fn a_server_is_open_when_its_101_is_fully_written_s3_2() {
-    const LARGE: usize = 32 * 1024 * 1024;
+    const LARGE: usize = 16 * 1024 * 1024;
     let spec = Spec::new().on_request(|request| {
         let mut response = wireline::handler::Response::from_request(request)?;
         if request.resource() == "/large" {
