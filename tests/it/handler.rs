@@ -1,0 +1,3 @@
+//! The callback module.
+
+mod defects;
