@@ -69,6 +69,12 @@ impl Log {
         self.wait(what, |entries| entries.iter().filter(|(_, told)| told == what).count() >= count).await;
     }
 
+    /// Waits until that connection has been told so much.
+    pub(super) async fn until_count(&self, id: u32, count: usize) {
+        let what = format!("{count} calls of {id}");
+        self.wait(&what, |entries| entries.iter().filter(|(whose, _)| *whose == id).count() >= count).await;
+    }
+
     async fn wait(&self, what: &str, met: impl FnMut(&Vec<(u32, String)>) -> bool) {
         let mut entries = self.0.subscribe();
         let waited = timeout(PATIENCE, entries.wait_for(met)).await.is_ok();
@@ -213,6 +219,20 @@ impl<T: Send + 'static> Running<T> {
     pub(super) async fn returns(self) -> T {
         within("the blocking call returns", self.0).await.expect("it does not panic")
     }
+}
+
+/// How much of a processor this thread needs for something, to a hundredth of a second.
+#[cfg(target_os = "linux")]
+pub(super) fn processor_time<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    // By proc_pid_stat(5): user and system time are the 12th and 13th numbers behind the name, in hundredths.
+    let used = || {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
+        let numbers = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        numbers.map(|number| number.parse::<u64>().expect("a number")).sum::<u64>()
+    };
+    let before = used();
+    let result = run();
+    (result, Duration::from_millis(10 * (used() - before)))
 }
 
 /// A blocking run that listens.
