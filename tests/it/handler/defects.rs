@@ -1,6 +1,8 @@
 //! Defects of ws-rs, by their numbers: what did not hold there holds here.
 
 mod errors;
+#[cfg(unix)]
+mod interrupt;
 mod kept;
 mod life;
 mod opening;

@@ -105,7 +105,7 @@ async fn d7_a_hundred_of_a_hundred_requests_after_tls_are_answered_whenever_they
 async fn d7_a_run_that_waits_for_a_request_after_tls_does_not_spin() {
     let identity = Identity::new();
     let log = Log::new();
-    let settings = Settings { handshake_timeout: Duration::from_millis(600), ..Settings::default() };
+    let settings = Settings { handshake_timeout: Duration::from_secs(1), ..Settings::default() };
     let ws = build(settings, recording(log.clone(), listens)).bind("127.0.0.1:0").expect("a port");
     let ws = ws.with_tls(identity.server());
     let (address, sender) = (ws.local_addr().expect("it listens"), ws.broadcaster());
