@@ -9,7 +9,7 @@ use std::{
 use signal_hook::{consts::SIGINT, low_level::raise};
 use wireline::handler::{Factory, Settings};
 
-use super::stage::{Listening, Log, Running, Wire, echoes, farewell, listen, masked, recording, unmasked};
+use super::stage::{Listening, Log, Running, Wire, echoes, farewell, listen, masked, recording, unmasked, within};
 
 /// Tells the child what to do.
 const SCENE: &str = "WIRELINE_TEST_INTERRUPT";
@@ -51,8 +51,16 @@ async fn d19_shutdown_on_interrupt_acts() {
     }
 }
 
-fn run(shutdown_on_interrupt: bool) -> Listening<impl Factory + Send + 'static> {
-    listen(Settings { shutdown_on_interrupt, ..Settings::default() }, recording(Log::new(), echoes))
+fn on() -> Settings {
+    Settings { shutdown_on_interrupt: true, ..Settings::default() }
+}
+
+fn off() -> Settings {
+    Settings { shutdown_on_interrupt: false, ..Settings::default() }
+}
+
+fn run(settings: Settings) -> Listening<impl Factory + Send + 'static> {
+    listen(settings, recording(Log::new(), echoes))
 }
 
 fn interrupt() {
@@ -62,7 +70,7 @@ fn interrupt() {
 async fn play(scene: &str) {
     match scene {
         "one that is off and one that is on" => {
-            let (off, on) = (run(false), run(true));
+            let (off, on) = (run(off()), run(on()));
             let (mut stays, mut goes) = (Wire::open(off.address).await, Wire::open(on.address).await);
             interrupt();
             goes.reads(unmasked(0x88, farewell(1001, "Shutting down."))).await;
@@ -74,12 +82,12 @@ async fn play(scene: &str) {
             off.shut_down().await;
         }
         "off" => {
-            let off = run(false);
+            let off = run(off());
             Wire::open(off.address).await.is_echoed("hello").await;
             interrupt();
         }
         "again" => {
-            let on = run(true);
+            let on = run(on());
             let mut client = Wire::open(on.address).await;
             interrupt();
             client.reads(unmasked(0x88, farewell(1001, "Shutting down."))).await;
@@ -88,11 +96,11 @@ async fn play(scene: &str) {
             client.rest().await;
         }
         _ => {
-            let on = run(true);
+            let on = run(on());
             drop(Wire::open(on.address).await);
             on.shut_down().await;
             interrupt();
-            std::future::pending().await
+            within("the end of this process", std::future::pending::<()>()).await;
         }
     }
 }

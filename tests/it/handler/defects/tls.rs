@@ -119,6 +119,23 @@ async fn d7_a_run_that_waits_for_a_request_after_tls_does_not_spin() {
     assert!(used < settings.handshake_timeout / 2, "{used:?} of processor time");
 }
 
+#[tokio::test]
+async fn d9_an_idle_client_and_half_a_tls_handshake_end_by_their_timeout() {
+    let log = Log::new();
+    let settings = Settings { max_connections: 1, handshake_timeout: Duration::from_millis(50), ..Settings::default() };
+    let server = serve(settings, &Identity::new(), recording(log.clone(), listens));
+    for (id, bytes) in (0..).zip([&b""[..], HALF_A_HELLO]) {
+        let mut client = Wire::to(server.address).await;
+        client.send(bytes).await;
+        assert_eq!(client.rest().await, b"");
+        log.until(id, "lost").await;
+        assert_eq!(log.of(id), ["error Io(TimedOut)", "lost"]);
+    }
+    server.shut_down().await;
+}
+
+const HALF_A_HELLO: &[u8] = b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03";
+
 /// A client that believes this certificate.
 struct Believes {
     out: Sender,
@@ -172,7 +189,6 @@ async fn d8_failing_tls_handshakes_leak_no_place() {
     let log = Log::new();
     let settings = Settings { max_connections: 2, ..Settings::default() };
     let server = serve(settings, &identity, recording(log.clone(), echoes));
-    let hello = &b"\x16\x03\x01\x00\xc8\x01\x00\x00\xc4\x03\x03"[..];
     let rows = [
         (Fails::Sends(REQUEST.as_bytes()), "error Ssl"),
         (Fails::Sends(b"\0\0\0\0\0\0\0\0"), "error Ssl"),
@@ -194,7 +210,7 @@ async fn d8_failing_tls_handshakes_leak_no_place() {
                     connected.expect_err("an unknown certificate");
                 }
                 Fails::Leaves => {
-                    client.send(hello).await;
+                    client.send(HALF_A_HELLO).await;
                     drop(client);
                 }
             }
