@@ -212,7 +212,7 @@ fn d21_a_code_that_may_not_travel_goes_out_without_payload() {
     for (code, payload) in rows.chain(travel.map(|code| (code, farewell(code.into(), "bye")))) {
         for role in ROLES {
             let Outcome { wire, .. } = Scene::new(role, Script::default()).play(|out, call| match call {
-                Call::Open(_) => out.close_with_reason(code, "bye"),
+                Call::Open => out.close_with_reason(code, "bye"),
                 _ => Ok(()),
             });
             assert_eq!(wire, [(Opcode::Close, payload.clone())], "{code:?} as {role:?}");

@@ -117,9 +117,7 @@ async fn d15_close_while_connecting_is_carried_out_once_open() {
     sender.timeout(0, Token(7)).expect("queued");
     log.until(0, "timeout 7").await;
     server.send(RESPONSE).await;
-    let mut frame = [0; 6 + 7];
-    tokio::io::AsyncReadExt::read_exact(&mut server.0, &mut frame).await.expect("a Close frame");
-    assert_eq!(frame[..2], [0x88, 0x80 | 7]);
+    assert_eq!(server.client_frame().await, (0x88, farewell(1000, "early")));
     server.send(unmasked(0x88, farewell(1000, ""))).await;
     drop(server);
     run.returns().await.expect("no error");
@@ -269,7 +267,7 @@ async fn d24_run_returns_while_what_blocks_is_not_done() {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let react = move |out: &Sender, call: Call<'_>| {
-        if let Call::Open(_) = call {
+        if let Call::Open = call {
             // As a lookup does, on the runtime of the run.
             let held = held.clone();
             tokio::task::spawn_blocking(move || held.lock().map(|held| held.recv().is_err()).is_ok());

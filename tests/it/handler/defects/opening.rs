@@ -6,8 +6,8 @@ use url::Url;
 use wireline::handler::{Handler, Request, Response, Result, Sender, Settings};
 
 use super::stage::{
-    FACTORY, Log, REQUEST, RESPONSE, Running, Wire, build, connect, echoes, kind, listen, listener, listens, masked,
-    recording, unmasked,
+    self, FACTORY, Log, REQUEST, RESPONSE, Running, Wire, build, connect, echoes, listen, listener, listens, masked,
+    recording, unmasked, url,
 };
 
 /// How a server leaves that does not answer.
@@ -50,9 +50,9 @@ async fn d6_a_run_that_waits_for_its_servers_does_not_spin() {
     let settings = Settings { handshake_timeout: Duration::from_millis(500), ..Settings::default() };
     let mut ws = build(settings, recording(log.clone(), listens));
     for _ in 0..2 {
-        ws.connect(super::stage::url(address)).expect("queued");
+        ws.connect(url(address)).expect("queued");
     }
-    let run = Running::start(|| super::stage::processor_time(|| ws.run().map(drop)));
+    let run = Running::start(|| stage::processor_time(|| ws.run().map(drop)));
     // One server hangs up; for the other the run waits as long as it may.
     drop(Wire::from(&listener).await);
     let _silent = Wire::from(&listener).await;
@@ -86,10 +86,7 @@ async fn d12_frames_sent_with_the_response_arrive() {
     let mut server = Wire::from(&listener).await;
     server.head().await;
     server.send([RESPONSE.as_bytes(), &unmasked(0x81, "one"), &unmasked(0x88, "")].concat()).await;
-    // The client answers with a Close frame, masked and empty, and waits for the end.
-    let mut answer = [0; 6];
-    tokio::io::AsyncReadExt::read_exact(&mut server.0, &mut answer).await.expect("an answer");
-    assert_eq!(answer[..2], [0x88, 0x80]);
+    assert_eq!(server.client_frame().await, (0x88, vec![]));
     drop(server);
     run.returns().await.expect("no error");
     assert_eq!(log.of(0), ["open", "message one", "close 1005", "lost"]);

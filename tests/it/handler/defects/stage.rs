@@ -17,7 +17,7 @@ use wireline::{
         WebSocket,
         util::{Timeout, Token},
     },
-    proto::Opcode,
+    proto::{Mask, Opcode},
 };
 
 use crate::support::{
@@ -84,7 +84,7 @@ impl Log {
 
 /// A call of a handler, to react to.
 pub(super) enum Call<'a> {
-    Open(&'a Handshake),
+    Open,
     Message(&'a Message),
     Timeout(Token),
     NewTimeout(&'a Timeout),
@@ -162,8 +162,8 @@ impl<R: FnMut(&Sender, Call<'_>) -> Result<()>> Handler for Recorded<R> {
         let _ = self.told("shutdown", Call::Shutdown);
     }
 
-    fn on_open(&mut self, shake: Handshake) -> Result<()> {
-        self.told("open", Call::Open(&shake))
+    fn on_open(&mut self, _: Handshake) -> Result<()> {
+        self.told("open", Call::Open)
     }
 
     fn on_message(&mut self, msg: Message) -> Result<()> {
@@ -355,6 +355,20 @@ impl<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Wire<S> {
         let mut found = vec![0; expected.len()];
         within("bytes to read", self.0.read_exact(&mut found)).await.expect("bytes");
         assert!(found == expected, "read {}, not {}", shown(&found), shown(expected));
+    }
+
+    /// Reads a short frame of a client: its first byte, and its payload.
+    pub(super) async fn client_frame(&mut self) -> (u8, Vec<u8>) {
+        let read = async {
+            let (first, second) = (self.0.read_u8().await?, self.0.read_u8().await?);
+            let mut key = [0; 4];
+            self.0.read_exact(&mut key).await?;
+            let mut payload = vec![0; usize::from(second & 0x7f)];
+            self.0.read_exact(&mut payload).await?;
+            Mask::new(key).apply(&mut payload, 0);
+            std::io::Result::Ok((first, payload))
+        };
+        within("a client's frame", read).await.expect("a frame")
     }
 
     /// Reads until the end, be it a reset.

@@ -109,7 +109,7 @@ async fn d7_a_run_that_waits_for_a_request_after_tls_does_not_spin() {
     let ws = build(settings, recording(log.clone(), listens)).bind("127.0.0.1:0").expect("a port");
     let ws = ws.with_tls(identity.server());
     let (address, sender) = (ws.local_addr().expect("it listens"), ws.broadcaster());
-    let run = Running::start(|| super::stage::processor_time(|| ws.run().map(drop)));
+    let run = Running::start(|| stage::processor_time(|| ws.run().map(drop)));
     let _silent = secured(address, &identity).await;
     log.until(0, "lost").await;
     sender.shutdown().expect("it is there");
