@@ -6,12 +6,11 @@
 //! ```
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -19,13 +18,13 @@ use crate::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
         agent::{Agent, Next, Raised},
         frame::Bits,
-        mailbox::{Broadcast, Command, Everyone},
+        mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
         timeouts::after,
     },
     proto::{
-        self, Awaited, Fault, Opcode, Role, Rsv, Violation,
-        connection::{Collected, Collector, Payload, put_frames},
+        self, Awaited, Fault, Opcode, Rsv, Violation,
+        connection::{Collected, Collector, Payload},
     },
     websocket::{Inner, Turn, now},
 };
@@ -202,22 +201,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
-    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Bytes>, cx: &mut Context<'_>) {
+    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &Encoded, cx: &mut Context<'_>) {
         let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
-        if !untouched || self.inner.role() == Role::Client {
-            return self.put(frame, cx);
-        }
-        let Some(known) = opcode.known() else { return };
-        if self.has_room(frame.len(), cx) {
+        let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
+        let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
+        if self.has_room(&frame, cx) {
             let size = self.fragment_size();
-            let encoded = encoded.get_or_init(|| {
-                let mut out = BytesMut::new();
-                let frame = proto::Frame::new(known, payload.clone().into_bytes());
-                put_frames(frame, size, || None, &mut out);
-                out.freeze()
-            });
-            self.inner.put_encoded(encoded.clone());
+            let frames =
+                encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
+            self.inner.put_encoded(frames);
         }
     }
 
@@ -225,12 +218,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         let Some(opcode) = frame.opcode().known() else {
             return self.error(illegal("a frame with opcode Bad is not sent (RFC 6455 section 5.2)").into());
         };
-        if opcode.is_control() {
-            if let Err(error) = check_control(&frame) {
-                return self.error(error.into());
-            }
+        if opcode.is_control()
+            && let Err(error) = check_control(&frame)
+        {
+            return self.error(error.into());
         }
-        if !self.has_room(frame.len(), cx) {
+        if !self.has_room(&frame, cx) {
             return;
         }
         let size = self.fragment_size();
@@ -244,14 +237,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         Some(self.agent.settings().fragment_size.max(1))
     }
 
-    /// Whether a frame of this many bytes may be queued; if not, the connection is failing now.
-    fn has_room(&mut self, len: usize, cx: &mut Context<'_>) -> bool {
+    /// Whether a frame may be queued; if not, the connection is failing now.
+    fn has_room(&mut self, frame: &Frame, cx: &mut Context<'_>) -> bool {
         self.inner.relieve(cx);
         let settings = self.agent.settings();
         let queued = self.inner.queued();
         let details = if queued >= settings.max_out_buffer {
             "the peer reads too slowly: max_out_buffer bytes are unsent"
-        } else if !settings.out_buffer_grow && queued.saturating_add(len) > settings.out_buffer_capacity {
+        } else if !settings.out_buffer_grow
+            && !frame.is_control()
+            && queued.saturating_add(frame.len()) > settings.out_buffer_capacity
+        {
             "the frame does not fit into out_buffer_capacity, and out_buffer_grow is off"
         } else {
             return true;
