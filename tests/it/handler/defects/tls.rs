@@ -15,7 +15,9 @@ use wireline::handler::{
     util::{SslStream, TcpStream as Stream},
 };
 
-use super::stage::{Listening, Log, REQUEST, Running, Wire, build, echoes, kind, listen, listens, recording, within};
+use super::stage::{
+    self, Listening, Log, REQUEST, Running, Wire, build, echoes, kind, listen, listens, recording, within,
+};
 
 /// A server's certificate, and what a client needs to believe it.
 struct Identity {
