@@ -1,14 +1,15 @@
 //! Sends every message back.
 //!
 //! ```text
-//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream] [--max-message BYTES]
+//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream] [--max-message BYTES] [--deflate]
 //! ```
 //!
 //! ADDR defaults to 127.0.0.1:9001. With one thread, the default, a current-thread runtime serves all connections.
+//! With --deflate, messages are compressed for clients that offer it.
 
-use wireline::{Config, Server};
+use wireline::{Config, Server, proto::deflate::DeflateConfig};
 
-const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream] [--max-message BYTES]";
+const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream] [--max-message BYTES] [--deflate]";
 
 struct Options {
     address: String,
@@ -64,7 +65,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
                 "handler" => return Err("--path handler: there is no handler API in this version".into()),
                 _ => return Err("--path takes stream".into()),
             },
-            "--deflate" => return Err("--deflate: there is no permessage-deflate in this version".into()),
+            "--deflate" => options.config.deflate = Some(DeflateConfig::default()),
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}\n{USAGE}")),
             address => options.address = address.into(),
         }
