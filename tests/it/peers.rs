@@ -5,6 +5,8 @@
 
 mod browser;
 mod certificate;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod directory;
 mod program;
 mod scenario;
