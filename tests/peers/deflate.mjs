@@ -2,7 +2,6 @@
 
 import { equal } from "./scenario.mjs";
 
-const COUNT = 10_000;
 const AHEAD = 32;
 
 const noise = makeNoise();
@@ -39,10 +38,11 @@ function message(number) {
   return noise.slice(start, start + length);
 }
 
-/** Sends every message and sees each come back. */
-export async function exchange(connection) {
-  for (let number = 0; number < COUNT + AHEAD; number++) {
-    if (number < COUNT) connection.send(message(number));
+/** Sends as many messages as the path of `url` says, and sees each come back. */
+export async function exchange(connection, url) {
+  const count = Number(new URL(url).pathname.slice(1));
+  for (let number = 0; number < count + AHEAD; number++) {
+    if (number < count) connection.send(message(number));
     if (number >= AHEAD) {
       const answered = number - AHEAD;
       equal(`message ${answered}`, await connection.receive(), message(answered));

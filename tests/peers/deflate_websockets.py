@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from urllib.parse import urlsplit
 
 from scenario import equal
 from websockets.asyncio.client import connect
@@ -9,7 +10,6 @@ from websockets.asyncio.server import serve
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.protocol import Side
 
-COUNT = 10_000
 AHEAD = 32
 
 
@@ -66,8 +66,9 @@ async def exchange(url, noise):
     # What it offers is its default: no limits, and that its own window can be limited.
     async with connect(url, proxy=None) as connection:
         print(agreement(connection))
-        for number in range(COUNT + AHEAD):
-            if number < COUNT:
+        count = int(urlsplit(url).path[1:])
+        for number in range(count + AHEAD):
+            if number < count:
                 await connection.send(message(number, noise))
             if number >= AHEAD:
                 answered = number - AHEAD

@@ -16,7 +16,7 @@ async function runClient(urls) {
   for (const url of urls) {
     const connection = await new Connection(new WebSocket(url, { perMessageDeflate })).opened();
     console.log(agreed(connection.socket));
-    await exchange(connection);
+    await exchange(connection, url);
   }
 }
 

@@ -5,8 +5,6 @@ use std::{fmt::Write, iter};
 use bytes::Bytes;
 use wireline::Message;
 
-pub(super) const COUNT: usize = 10_000;
-
 pub(super) struct Messages {
     noise: Bytes,
 }
@@ -30,9 +28,9 @@ impl Messages {
         }
     }
 
-    /// Bytes of all of them together.
-    pub(super) fn payload(&self) -> usize {
-        (0..COUNT).map(|number| self.message(number).len()).sum()
+    /// Bytes of the first `count` together.
+    pub(super) fn payload(&self, count: usize) -> usize {
+        (0..count).map(|number| self.message(number).len()).sum()
     }
 }
 

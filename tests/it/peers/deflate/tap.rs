@@ -34,8 +34,9 @@ impl Tap {
         Self { port, wire, _relay: relay }
     }
 
-    pub(super) fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}", self.port)
+    /// The path says how many messages are to be exchanged.
+    pub(super) fn url(&self, count: usize) -> String {
+        format!("ws://127.0.0.1:{}/{count}", self.port)
     }
 
     pub(super) fn wire(&self) -> Wire {
