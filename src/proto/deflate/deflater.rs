@@ -404,7 +404,7 @@ mod tests {
 
     /// A context is what the peer has seen: it grows with compressed messages and with nothing else.
     #[test]
-    fn d20_d21_the_context_is_what_was_sent() {
+    fn d20_the_context_is_what_was_compressed() {
         let config = config(6, 8);
         let mut deflater = Deflater::new(direction(15, Context::Kept));
         let mut walker = Walker::new(15);
@@ -417,13 +417,6 @@ mod tests {
         assert!(send(&mut deflater, &json(1000)) < first / 4, "D-06: later messages are shorter");
         assert_eq!(deflater.compress(&noise(1000), Compression::Never, &config), None, "D20");
         assert!(send(&mut deflater, &json(1000)) < first / 4, "D20");
-        // Accepted and compressed, and then not sent.
-        assert!(deflater.compress(&noise(1000), Compression::Always, &config).is_some());
-        deflater.forget();
-        let after = send(&mut deflater, &noise(1000));
-        assert!(after >= 1000, "D21: nothing refers to what was not sent");
-        assert!(send(&mut deflater, &json(1000)) > first / 2, "D21: nor to what was before");
-        assert!(send(&mut deflater, &json(1000)) < first / 4, "D21");
     }
 
     #[test]
