@@ -89,7 +89,8 @@ async def answer(connection):
 
 async def run_server():
     # Its default has limits of its own; this one takes what is offered.
-    async with serve(answer, "127.0.0.1", 0, extensions=[ServerPerMessageDeflateFactory()], compression=None) as listener:
+    unlimited = [ServerPerMessageDeflateFactory()]
+    async with serve(answer, "127.0.0.1", 0, extensions=unlimited, compression=None) as listener:
         print(f"listening {listener.sockets[0].getsockname()[1]}", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -75,10 +75,9 @@ impl Wire {
     /// The value of `Sec-WebSocket-Extensions` in the server's answer.
     pub(super) fn extensions(&self) -> Option<String> {
         let answer = String::from_utf8_lossy(&self.answer);
-        let header = answer.lines().find_map(|line| {
+        answer.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
             name.eq_ignore_ascii_case("sec-websocket-extensions").then(|| value.trim().to_owned())
-        });
-        header
+        })
     }
 }
