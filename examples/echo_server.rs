@@ -1,19 +1,33 @@
-//! Sends every message back.
+//! Sends every message back, by either API.
 //!
 //! ```text
-//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream] [--max-message BYTES]
+//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream|handler] [--max-message BYTES]
 //! ```
 //!
-//! ADDR defaults to 127.0.0.1:9001. With one thread, the default, a current-thread runtime serves all connections.
+//! ADDR defaults to 127.0.0.1:9001. With one thread, the default, that thread serves all connections. The path is the API:
+//! one async block for each connection, or callbacks.
 
-use wireline::{Config, Server};
+use std::error::Error;
 
-const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream] [--max-message BYTES]";
+use wireline::{
+    Config, Server,
+    handler::{Builder, Sender, Settings},
+};
+
+const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream|handler] [--max-message BYTES]";
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 struct Options {
     address: String,
     threads: usize,
-    config: Config,
+    path: Path,
+    max_message: Option<usize>,
+}
+
+enum Path {
+    Stream,
+    Handler,
 }
 
 fn main() {
@@ -23,17 +37,26 @@ fn main() {
     }
 }
 
-fn run(options: Options) -> Result<(), String> {
-    let runtime = match options.threads {
-        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
-        threads => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
-    };
-    let runtime = runtime.map_err(|error| error.to_string())?;
-    runtime.block_on(serve(options)).map_err(|error| error.to_string())
+fn run(options: Options) -> Result<()> {
+    match options.path {
+        Path::Stream => runtime(options.threads)?.block_on(stream(options)),
+        Path::Handler => handler(&options),
+    }
 }
 
-async fn serve(options: Options) -> wireline::Result<()> {
-    let server = Server::bind(&options.address).await?.config(options.config)?;
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build(),
+    }
+}
+
+async fn stream(options: Options) -> Result<()> {
+    let mut config = Config::default();
+    if let Some(bytes) = options.max_message {
+        config.limits.max_message = Some(bytes.try_into()?);
+    }
+    let server = Server::bind(&options.address).await?.config(config)?;
     println!("listening on ws://{}", server.local_addr()?);
     server
         .serve(|mut ws, _request| async move {
@@ -43,11 +66,39 @@ async fn serve(options: Options) -> wireline::Result<()> {
             }
             Ok(())
         })
-        .await
+        .await?;
+    Ok(())
 }
 
-fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { address: "127.0.0.1:9001".into(), threads: 1, config: Config::default() };
+fn handler(options: &Options) -> Result<()> {
+    let defaults = Settings::default();
+    let settings = Settings {
+        max_connections: 20_000,
+        max_message_size: options.max_message.unwrap_or(defaults.max_message_size),
+        // As the stream API always does.
+        tcp_nodelay: true,
+        masking_strict: true,
+        key_strict: true,
+        method_strict: true,
+        ..defaults
+    };
+    let server = Builder::new().with_settings(settings).build(|out: Sender| move |message| out.send(message))?;
+    if options.threads == 1 {
+        let server = server.bind(&options.address)?;
+        println!("listening on ws://{}", server.local_addr()?);
+        server.run()?;
+        return Ok(());
+    }
+    runtime(options.threads)?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(&options.address).await?;
+        println!("listening on ws://{}", listener.local_addr()?);
+        server.serve(listener).await?;
+        Ok(())
+    })
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
+    let mut options = Options { address: "127.0.0.1:9001".into(), threads: 1, path: Path::Stream, max_message: None };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n{USAGE}"));
         match argument.as_str() {
@@ -57,15 +108,17 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             }
             "--max-message" => {
                 let bytes = value()?.parse().map_err(|_| "--max-message takes a number of bytes")?;
-                options.config.limits.max_message = Some(bytes);
+                options.max_message = Some(bytes);
             }
-            "--path" => match value()?.as_str() {
-                "stream" => {}
-                "handler" => return Err("--path handler: there is no handler API in this version".into()),
-                _ => return Err("--path takes stream".into()),
-            },
+            "--path" => {
+                options.path = match value()?.as_str() {
+                    "stream" => Path::Stream,
+                    "handler" => Path::Handler,
+                    _ => return Err("--path takes stream or handler".into()),
+                }
+            }
             "--deflate" => return Err("--deflate: there is no permessage-deflate in this version".into()),
-            flag if flag.starts_with('-') => return Err(format!("unknown option {flag}\n{USAGE}")),
+            flag if flag.starts_with('-') => return Err(format!("unknown option {flag}\n{USAGE}").into()),
             address => options.address = address.into(),
         }
     }

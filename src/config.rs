@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::proto::{Limits, Misuse, Timings};
+use crate::proto::{Limits, Misuse, Timings, deflate::DeflateConfig};
 
 /// The settings of a connection. Everything is bounded by default.
 ///
@@ -26,6 +26,11 @@ pub struct Config {
     /// Payload bytes after which an outgoing message is cut into fragments (RFC 6455 section 5.4). Default `None`: one
     /// frame a message, because fragments cost both ends work and only intermediaries with small buffers want them.
     pub fragment_size: Option<usize>,
+    /// Whether and how messages are compressed (permessage-deflate, RFC 7692). Default `None`: compression costs
+    /// processor time and, where messages may refer to earlier ones, memory, and gives away lengths that depend on secrets
+    /// ([`DeflateConfig`]). With it a client offers compression, and a server accepts it where it is offered; it is in
+    /// force where both agree.
+    pub deflate: Option<DeflateConfig>,
 }
 
 impl Config {
@@ -34,7 +39,8 @@ impl Config {
     /// # Errors
     ///
     /// [`Misuse::InvalidConfig`] names the first setting that cannot work: a fragment size or a limit of 0 where nothing
-    /// could ever be sent or received, a `max_queue` below `high_water`, or a deadline of zero.
+    /// could ever be sent or received, a `max_queue` below `high_water`, a deadline of zero, or a setting of deflate out of
+    /// its range.
     pub fn validate(&self) -> Result<(), Misuse> {
         let rules = [
             (self.fragment_size == Some(0), "fragment_size must be at least 1"),
@@ -51,7 +57,7 @@ impl Config {
         ];
         match rules.into_iter().find(|(broken, _)| *broken) {
             Some((_, rule)) => Err(Misuse::InvalidConfig(rule)),
-            None => Ok(()),
+            None => self.deflate.as_ref().map_or(Ok(()), DeflateConfig::validate),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! An async WebSocket library on Tokio: strict, bounded by default, and small.
 //!
-//! Three programs to begin with. A client:
+//! Four programs to begin with. A client:
 //!
 //! ```no_run
 //! # #[tokio::main]
@@ -27,6 +27,14 @@
 //! # }
 //! ```
 //!
+//! A server of callbacks, by the names of the crate `ws`, without a runtime of one's own:
+//!
+//! ```no_run
+//! use wireline::handler::listen;
+//! listen("127.0.0.1:9001", |out| move |message| out.send(message))?;
+//! # Ok::<(), wireline::handler::Error>(())
+//! ```
+//!
 //! And a WebSocket over any stream of bytes, a Unix socket for instance:
 //!
 //! ```no_run
@@ -42,15 +50,15 @@
 //! # Where to find what
 //!
 //! In the order in which a byte meets it: [`server`] and [`client`] obtain a stream; [`proto::handshake`] opens the
-//! connection; [`WebSocket`] reads and writes; [`proto`] is what the RFCs say, without any I/O. [`Config`] holds every
-//! limit and deadline with its default; all of them are on. [`Error`] is grouped by who is to blame, and a normal close is
-//! no error but an [`Ending`].
+//! connection; [`WebSocket`] reads and writes, or calls a [`handler`] back; [`proto`] is what the RFCs say, without any I/O.
+//! [`Config`] holds every limit and deadline with its default; all of them are on. [`Error`] is grouped by who is to blame,
+//! and a normal close is no error but an [`Ending`]. Callbacks have settings, errors and endings of their own.
 //!
 //! # Runtime
 //!
 //! Whatever waits needs a Tokio runtime with time enabled, because deadlines are on by default, and with I/O enabled for
 //! sockets: `#[tokio::main]` and `enable_all` do both. Without them Tokio panics when something has to wait. [`proto`]
-//! needs no runtime.
+//! needs no runtime; what blocks in [`handler`] brings its own.
 //!
 //! # Cancel safety
 //!

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     Config, Result, WebSocket,
-    proto::{Misuse, handshake::ClientRequest},
+    proto::{Misuse, deflate::DeflateConfig, handshake::ClientRequest},
     tls::TlsConnector,
     transport::Transport,
     websocket,
@@ -136,6 +136,24 @@ impl Client {
     pub fn config(self, config: Config) -> Result<Self> {
         config.validate()?;
         Ok(Self { config: Arc::new(config), ..self })
+    }
+
+    /// Offers to compress messages; [`Config::deflate`] by a method of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`]: a setting is out of its range.
+    ///
+    /// ```
+    /// # #[cfg(feature = "deflate")] {
+    /// use wireline::{Client, proto::deflate::DeflateConfig};
+    /// let client = Client::new("ws://127.0.0.1:8080")?.deflate(DeflateConfig::default())?;
+    /// # }
+    /// # Ok::<(), wireline::Error>(())
+    /// ```
+    pub fn deflate(self, deflate: DeflateConfig) -> Result<Self> {
+        let config = Config { deflate: Some(deflate), ..Config::clone(&self.config) };
+        self.config(config)
     }
 
     /// Connects over TCP, and TLS for `wss`, and opens the connection. `TCP_NODELAY` is set. Beside the connection it

@@ -19,7 +19,8 @@ use crate::{
     proto::{
         Role,
         connection::Collector,
-        handshake::{AwaitRequest, Methods, Refusal, judge_upgrade},
+        deflate::Agreed,
+        handshake::{AwaitRequest, Methods, Refusal, accept_deflate, judge_upgrade},
     },
     tls::{Session, TlsAcceptor},
     transport::Transport,
@@ -44,7 +45,7 @@ pub(super) async fn accept<H: Handler>(
         // The peer hung up: there is nobody to tell.
         Ok(None) | Err(_) => return Err(Unopened::Silently),
     };
-    let (request, response) = match answer(agent, &head) {
+    let (request, response, agreed) = match answer(agent, &head) {
         Ok(answered) => answered,
         Err(refused) => return turn_away(agent, &mut stream, refused).await,
     };
@@ -62,7 +63,7 @@ pub(super) async fn accept<H: Handler>(
     })
     .await??;
     let masking = agent.settings().masking(Role::Server);
-    let inner = Inner::of_frames(stream, Role::Server, masking, agent.config().clone(), &input);
+    let inner = Inner::of_frames(stream, Role::Server, masking, agent.config().clone(), agreed, &input);
     Ok((inner, Handshake { request, response, peer_addr, local_addr }))
 }
 
@@ -110,20 +111,25 @@ async fn read_head(
 }
 
 /// The request, and the handler's answer to it.
-fn answer<H: Handler>(agent: &mut Agent<H>, head: &[u8]) -> Result<(Request, Response), Refused> {
+fn answer<H: Handler>(agent: &mut Agent<H>, head: &[u8]) -> Result<(Request, Response, Option<Agreed>), Refused> {
     let request = Request::parse_head(head).map_err(Refused::for_error)?;
-    let response = agent.call(|handler| handler.on_request(&request)).map_err(Refused::for_raised)?;
+    let mut response = agent.call(|handler| handler.on_request(&request)).map_err(Refused::for_raised)?;
+    let mut agreed = None;
     if response.status() == 101 {
-        judge(agent, &request)?;
+        let asked = judge(agent, &request)?;
+        if let Some((agreement, accepted)) = accept_deflate(asked.headers(), agent.compress(Role::Server)) {
+            response.add_extension(&String::from_utf8_lossy(accepted.as_bytes()));
+            agreed = Some(agreement);
+        }
     }
-    Ok((request, response))
+    Ok((request, response, agreed))
 }
 
 /// Judges a request that the handler accepts, by RFC 6455 section 4.2.1.
-fn judge<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<(), Refused> {
+fn judge<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<http::Request<()>, Refused> {
     let methods = if agent.settings().method_strict { Methods::Get } else { Methods::Any };
     let request = request.to_http().map_err(Refused::for_error)?;
-    judge_upgrade(&request, methods).map_err(|refusal| {
+    let judged = judge_upgrade(&request, methods).map_err(|refusal| {
         let error = Error::new(ErrorKind::Protocol, refusal.to_string());
         let mut response = response(400, "Bad Request", &error.to_string());
         // RFC 6455 §4.4: whoever asks for another version is told ours; all else is an error of the request.
@@ -134,14 +140,15 @@ fn judge<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<(), Refused>
                 response.headers_mut().push((name.to_owned(), value.into()));
             }
         }
-        Refused { response: Some(response), error }
-    })
+        Refused { response: Some(Box::new(response)), error }
+    });
+    judged.map(|()| request)
 }
 
 /// A request that is not accepted: what the peer is told, if anything, and what the handler is.
 #[derive(Debug)]
 struct Refused {
-    response: Option<Response>,
+    response: Option<Box<Response>>,
     error: Error,
 }
 
@@ -155,12 +162,13 @@ impl Refused {
     }
 }
 
-fn for_kind(kind: &ErrorKind, text: &str) -> Option<Response> {
-    match kind {
-        ErrorKind::Protocol => Some(response(400, "Bad Request", text)),
-        ErrorKind::Io(_) | ErrorKind::Ssl(_) => None,
-        _ => Some(response(500, "Internal Server Error", text)),
-    }
+fn for_kind(kind: &ErrorKind, text: &str) -> Option<Box<Response>> {
+    let (status, reason) = match kind {
+        ErrorKind::Protocol => (400, "Bad Request"),
+        ErrorKind::Io(_) | ErrorKind::Ssl(_) => return None,
+        _ => (500, "Internal Server Error"),
+    };
+    Some(Box::new(response(status, reason, text)))
 }
 
 fn response(status: u16, reason: &str, text: &str) -> Response {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    Config,
+    Config, Role,
     handler::{
         Error, ErrorKind, Handler, Result, Settings,
         hub::{Place, Rules},
@@ -18,6 +18,7 @@ use crate::{
         timeouts::{Key, Target, Timeout, Timeouts, after},
         util::Token,
     },
+    proto::deflate::DeflateConfig,
     websocket::{Alarm, now},
 };
 
@@ -105,8 +106,20 @@ impl<H: Handler> Agent<H> {
         &self.rules.settings
     }
 
+    /// Whether this connection cuts messages into fragments as its `WebSocket` does.
+    pub(crate) fn is_like_the_others(&self) -> bool {
+        self.settings().fragment_size == self.place.hub.rules.settings.fragment_size
+    }
+
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.rules.config
+    }
+
+    /// Takes over how the handler wants messages to be compressed, if it does.
+    pub(crate) fn compress(&mut self, role: Role) -> Option<&DeflateConfig> {
+        let wanted = self.handler.compression(role)?;
+        self.rules = self.place.hub.compressing(&self.rules, &wanted);
+        self.rules.config.deflate.as_ref()
     }
 
     /// Calls a callback whose error or panic matters.

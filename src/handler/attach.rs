@@ -119,7 +119,7 @@ impl Attach {
         let handler = make(Sender::of(&hub, &place.mailbox));
         let agent = Agent::new(handler, place, rules);
         let masking = agent.settings().masking(role);
-        let inner = Inner::of_frames(stream, role, masking, Arc::clone(agent.config()), &leftover);
+        let inner = Inner::of_frames(stream, role, masking, Arc::clone(agent.config()), None, &leftover);
         let mut session = Session::new(agent, inner, handshake.unwrap_or_else(Handshake::unknown));
         poll_fn(|cx| session.poll(cx)).await;
         let (handler, place) = session.into_agent().into_parts();

@@ -4,9 +4,12 @@
 
 use url::Url;
 
-use crate::handler::{
-    CloseCode, Error, Frame, Handler, Handshake, Message, Request, Response, Result,
-    util::{SslStream, TcpStream, Timeout, Token},
+use crate::{
+    Role,
+    handler::{
+        CloseCode, Compressed, Error, Frame, Handler, Handshake, Message, Request, Response, Result,
+        util::{SslStream, TcpStream, Timeout, Token},
+    },
 };
 
 macro_rules! forward_to_the_box {
@@ -70,6 +73,10 @@ macro_rules! forward_to_the_box {
 
             fn upgrade_ssl_server(&mut self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
                 (**self).upgrade_ssl_server(stream)
+            }
+
+            fn compression(&self, role: Role) -> Option<Compressed> {
+                (**self).compression(role)
             }
         }
     };

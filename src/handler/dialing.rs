@@ -18,7 +18,9 @@ use crate::{
     proto::{
         Limits, Role,
         connection::Collector,
-        handshake::{Accept, Expected, FinalResponse, ReadResponse, extensions, subprotocols},
+        handshake::{
+            Accept, Expected, FinalResponse, ReadResponse, extensions, judge_deflate, offer_deflate, subprotocols,
+        },
     },
     transport::Transport,
     websocket::{HEAD_READ, Inner},
@@ -42,7 +44,10 @@ pub(super) async fn dial<H: Handler>(
             return Err(Error::new(ErrorKind::Internal, details).into());
         }
     };
-    let request = agent.call(|handler| handler.build_request(url))?;
+    let mut request = agent.call(|handler| handler.build_request(url))?;
+    if let Some(config) = agent.compress(Role::Client) {
+        request.add_extension(&String::from_utf8_lossy(offer_deflate(config).as_bytes()));
+    }
     let mut ask = Vec::new();
     request.format(&mut ask)?;
     let expected = expect(agent, &request)?;
@@ -57,9 +62,11 @@ pub(super) async fn dial<H: Handler>(
         return Err(rejected(&response).into());
     }
     expected.check(&received.response).map_err(Error::from)?;
+    let compression = agent.config().deflate.as_ref();
+    let agreed = judge_deflate(received.response.headers(), compression).map_err(Error::from)?;
     let welcome = agent.call(|handler| handler.on_response(&response));
     let masking = agent.settings().masking(Role::Client);
-    let inner = Inner::of_frames(stream, Role::Client, masking, agent.config().clone(), &input);
+    let inner = Inner::of_frames(stream, Role::Client, masking, agent.config().clone(), agreed, &input);
     Ok((inner, welcome.map(|()| Handshake { request, response, peer_addr, local_addr })))
 }
 

@@ -3,10 +3,12 @@ use std::io;
 use url::Url;
 
 use crate::{
+    Role,
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handshake, Message, Request, Response, Result,
         util::{SslStream, TcpStream, Timeout, Token},
     },
+    proto::deflate::DeflateConfig,
     tls::Session,
 };
 
@@ -315,6 +317,21 @@ pub trait Handler {
     fn upgrade_ssl_server(&mut self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
         Ok(SslStream::server_default(stream))
     }
+
+    /// How the messages of this connection are compressed: for a `DeflateHandler` to say.
+    #[doc(hidden)]
+    fn compression(&self, _: Role) -> Option<Compressed> {
+        None
+    }
+}
+
+/// What a `DeflateHandler` asks for.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compressed {
+    /// Always there; an option, because without the feature there is no value of the other type.
+    pub(crate) deflate: Option<DeflateConfig>,
+    pub(crate) max_fragments: Option<u64>,
 }
 
 fn refuse_reserved_bits(frame: &Frame) -> Result<()> {

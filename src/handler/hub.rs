@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     Config,
     handler::{
-        Settings,
+        Compressed, Settings,
         mailbox::{Broadcast, Command, Everyone, Mailbox, Posted},
         util::{QueueError, Token},
     },
@@ -34,6 +34,8 @@ pub(crate) struct Hub {
     capacity: usize,
     gone: AtomicBool,
     timeouts: AtomicU64,
+    /// What handlers that compress last asked for: nearly always all the same.
+    compressing: Mutex<Option<(Compressed, Arc<Rules>)>>,
 }
 
 /// The settings of a connection, as ws-rs has them and as the core has them.
@@ -117,7 +119,27 @@ impl Hub {
             capacity: settings.max_connections.saturating_mul(settings.queue_size).max(1),
             gone: AtomicBool::new(false),
             timeouts: AtomicU64::new(0),
+            compressing: Mutex::default(),
         })
+    }
+
+    /// These rules for a handler that compresses.
+    pub(crate) fn compressing(&self, rules: &Arc<Rules>, wanted: &Compressed) -> Arc<Rules> {
+        let mut last = self.compressing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((same, compressing)) = &*last
+            && same == wanted
+            && Arc::ptr_eq(rules, &self.rules)
+        {
+            return Arc::clone(compressing);
+        }
+        let mut config = Config::clone(&rules.config);
+        config.deflate.clone_from(&wanted.deflate);
+        config.limits.max_fragments = wanted.max_fragments;
+        let compressing = Arc::new(Rules { settings: rules.settings, config: Arc::new(config) });
+        if Arc::ptr_eq(rules, &self.rules) {
+            *last = Some((wanted.clone(), Arc::clone(&compressing)));
+        }
+        compressing
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

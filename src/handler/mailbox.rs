@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::{
     handler::{CloseCode, OpCode, hub::Permit, timeouts::Key, util::Token},
-    proto::connection::Payload,
+    proto::connection::{Payload, SharedForm},
 };
 
 /// What a connection is asked to do.
@@ -46,7 +46,7 @@ pub(crate) enum Everyone {
     Send {
         opcode: OpCode,
         payload: Payload,
-        encoded: OnceLock<Encoded>,
+        encoded: Encoded,
     },
     Close(CloseCode, Cow<'static, str>),
     Ping(Bytes),
@@ -60,11 +60,27 @@ pub(crate) enum Everyone {
     Cancel(Key),
 }
 
-/// The frames of a broadcast as a server sends them.
-#[derive(Debug)]
+/// A message that many send, encoded once for all that send it in the same form.
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
-    pub(crate) fragment_size: Option<usize>,
-    pub(crate) frames: Bytes,
+    plain: OnceLock<Bytes>,
+    /// By the window of the compressor.
+    compressed: Mutex<Vec<(u8, Bytes)>>,
+}
+
+impl Encoded {
+    pub(crate) fn get(&self, form: SharedForm, encode: impl FnOnce() -> Bytes) -> Bytes {
+        let SharedForm::Compressed(window_bits) = form else {
+            return self.plain.get_or_init(encode).clone();
+        };
+        let mut compressed = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, encoded)) = compressed.iter().find(|(bits, _)| *bits == window_bits) {
+            return encoded.clone();
+        }
+        let encoded = encode();
+        compressed.push((window_bits, encoded.clone()));
+        encoded
+    }
 }
 
 impl Everyone {

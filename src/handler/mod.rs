@@ -10,6 +10,8 @@
 //! A program writes a [`Handler`], whose methods are called back for one connection, and a [`Factory`] that makes one for
 //! each; closures will do for both. A [`Sender`] asks connections to do things, from anywhere. wireline owns the sockets,
 //! the handshakes, the frames, the timers and the closing.
+//!
+//! [`migration`] says what is different from ws-rs.
 
 mod accepting;
 mod agent;
@@ -17,6 +19,8 @@ mod attach;
 mod boxed;
 mod code;
 mod credentials;
+#[cfg(feature = "deflate")]
+pub mod deflate;
 mod dialing;
 mod error;
 mod factory;
@@ -30,6 +34,7 @@ mod hub;
 mod interrupt;
 mod mailbox;
 mod message;
+pub mod migration;
 mod opening;
 mod owner;
 mod reassembly;
@@ -48,6 +53,8 @@ pub use code::{CloseCode, OpCode};
 pub use error::{Error, ErrorKind, Result};
 pub use factory::Factory;
 pub use frame::Frame;
+#[doc(hidden)]
+pub use handler::Compressed;
 pub use handler::Handler;
 pub use handshake::Handshake;
 pub use message::Message;

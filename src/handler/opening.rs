@@ -37,6 +37,7 @@ pub(crate) enum Origin {
 
 /// What became of an opening handshake.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is the larger one that is there for long")]
 pub(crate) enum Opened<H> {
     Session(Session<Transport, H>),
     Failed(Agent<H>, Option<Error>),

@@ -6,12 +6,11 @@
 //! ```
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
 
-use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -24,8 +23,8 @@ use crate::{
         timeouts::after,
     },
     proto::{
-        self, Awaited, Fault, Opcode, Role, Rsv, Violation,
-        connection::{Collected, Collector, Payload, put_frames},
+        self, Awaited, Fault, Opcode, Rsv, Violation,
+        connection::{Collected, Collector, Payload},
     },
     websocket::{Inner, Turn, now},
 };
@@ -202,40 +201,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     /// Sends a message that every connection sends: where the handler leaves it as it is, it is encoded once for all.
-    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &OnceLock<Encoded>, cx: &mut Context<'_>) {
+    fn send_shared(&mut self, opcode: OpCode, payload: &Payload, encoded: &Encoded, cx: &mut Context<'_>) {
         let Some(frame) = self.hook(Frame::wire(FINAL, opcode, payload.clone())) else { return };
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
-        if !untouched || self.inner.role() == Role::Client {
-            return self.put(frame, cx);
+        let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
+        let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
+        if self.has_room(&frame, cx) {
+            let size = self.fragment_size();
+            let frames =
+                encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
+            self.inner.put_encoded(frames);
         }
-        let Some(known) = opcode.known() else { return };
-        if !self.has_room(frame.len(), cx) {
-            return;
-        }
-        let fragment_size = self.fragment_size();
-        let encoded = encoded.get_or_init(|| {
-            let mut out = BytesMut::new();
-            let frame = proto::Frame::new(known, payload.clone().into_bytes());
-            put_frames(frame, fragment_size, || None, &mut out);
-            Encoded { fragment_size, frames: out.freeze() }
-        });
-        if encoded.fragment_size != fragment_size {
-            // A member of the group with settings of its own.
-            return self.put(frame, cx);
-        }
-        self.inner.put_encoded(encoded.frames.clone());
     }
 
     fn put(&mut self, frame: Frame, cx: &mut Context<'_>) {
         let Some(opcode) = frame.opcode().known() else {
             return self.error(illegal("a frame with opcode Bad is not sent (RFC 6455 section 5.2)").into());
         };
-        if opcode.is_control() {
-            if let Err(error) = check_control(&frame) {
-                return self.error(error.into());
-            }
+        if opcode.is_control()
+            && let Err(error) = check_control(&frame)
+        {
+            return self.error(error.into());
         }
-        if !self.has_room(frame.len(), cx) {
+        if !self.has_room(&frame, cx) {
             return;
         }
         let size = self.fragment_size();
@@ -249,14 +237,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         Some(self.agent.settings().fragment_size.max(1))
     }
 
-    /// Whether a frame of this many bytes may be queued; if not, the connection is failing now.
-    fn has_room(&mut self, len: usize, cx: &mut Context<'_>) -> bool {
+    /// Whether a frame may be queued; if not, the connection is failing now.
+    fn has_room(&mut self, frame: &Frame, cx: &mut Context<'_>) -> bool {
         self.inner.relieve(cx);
         let settings = self.agent.settings();
         let queued = self.inner.queued();
         let details = if queued >= settings.max_out_buffer {
             "the peer reads too slowly: max_out_buffer bytes are unsent"
-        } else if !settings.out_buffer_grow && queued.saturating_add(len) > settings.out_buffer_capacity {
+        } else if !settings.out_buffer_grow
+            && !frame.is_control()
+            && queued.saturating_add(frame.len()) > settings.out_buffer_capacity
+        {
             "the frame does not fit into out_buffer_capacity, and out_buffer_grow is off"
         } else {
             return true;

@@ -13,7 +13,7 @@ use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Message, OpCode, Result,
         hub::{Hub, Patience, post_to},
-        mailbox::{Command, Everyone, Mailbox, Posted},
+        mailbox::{Command, Encoded, Everyone, Mailbox, Posted},
         timeouts::{Target, Timeout},
         util::{QueueError, Token},
     },
@@ -114,7 +114,7 @@ impl Sender {
             Some(mailbox) => self.post_now(mailbox, Command::Send(opcode, payload)),
             None => {
                 let permit = self.hub.take_permit(Patience::Never)?;
-                self.hub.broadcast(Everyone::Send { opcode, payload, encoded: OnceLock::new() }, permit, None);
+                self.hub.broadcast(Everyone::Send { opcode, payload, encoded: Encoded::default() }, permit, None);
                 Ok(())
             }
         }
@@ -164,7 +164,7 @@ impl Sender {
     }
 
     fn broadcast_payload(&self, opcode: OpCode, payload: Payload, except: Option<u32>) -> Result<()> {
-        self.everyone(Everyone::Send { opcode, payload, encoded: OnceLock::new() }, except)
+        self.everyone(Everyone::Send { opcode, payload, encoded: Encoded::default() }, except)
     }
 
     /// Starts to close the connection. A code that may not travel goes out as a Close frame without payload.

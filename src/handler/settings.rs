@@ -128,7 +128,7 @@ impl Settings {
             ping_after: None,
             ..Timings::default()
         };
-        Config { limits, timings, fragment_size: None }
+        Config { limits, timings, fragment_size: None, deflate: None }
     }
 
     /// Whether such an error panics on an open connection.

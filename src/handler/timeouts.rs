@@ -38,35 +38,32 @@ impl fmt::Debug for Timeout {
     }
 }
 
-/// The timeouts of one connection, the earliest first. Most connections have none.
+/// The timeouts of one connection, the earliest first.
 #[derive(Debug, Default)]
-pub(crate) struct Timeouts(Option<Box<BTreeMap<Key, Token>>>);
+pub(crate) struct Timeouts(BTreeMap<Key, Token>);
 
 impl Timeouts {
     pub(crate) fn insert(&mut self, key: Key, token: Token) {
-        self.0.get_or_insert_default().insert(key, token);
+        self.0.insert(key, token);
     }
 
     pub(crate) fn cancel(&mut self, key: Key) {
-        if let Some(timeouts) = &mut self.0 {
-            timeouts.remove(&key);
-        }
+        self.0.remove(&key);
     }
 
     /// When the earliest is due.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.as_ref()?.first_key_value().map(|(key, _)| key.at)
+        self.0.first_key_value().map(|(key, _)| key.at)
     }
 
     /// The earliest, if it is due.
     pub(crate) fn due(&mut self, now: Instant) -> Option<Token> {
-        let timeouts = self.0.as_mut()?;
-        let first = timeouts.first_entry().filter(|first| first.key().at <= now)?;
+        let first = self.0.first_entry().filter(|first| first.key().at <= now)?;
         Some(first.remove())
     }
 
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        self.0.clear();
     }
 }
 

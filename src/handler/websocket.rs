@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use socket2::{Domain, Socket, Type};
 use tokio::{
     runtime::{Builder as RuntimeBuilder, Handle, Runtime, RuntimeFlavor},
     task::{block_in_place, unconstrained},
@@ -192,13 +193,17 @@ impl<F: Factory> WebSocket<F> {
         if self.listener.is_some() {
             return Err(Error::new(ErrorKind::Internal, "this WebSocket listens already"));
         }
-        let mut addresses = addr_spec.to_socket_addrs()?.peekable();
-        if addresses.peek().is_none() {
-            return Err(Error::new(ErrorKind::Internal, "there is no address to listen on"));
+        let mut last = Err(Error::new(ErrorKind::Internal, "there is no address to listen on"));
+        for address in addr_spec.to_socket_addrs()? {
+            last = listen_on(address).map_err(|error| {
+                let details = format!("cannot listen on {address}");
+                Error::new(ErrorKind::Io(error), details)
+            });
+            if last.is_ok() {
+                break;
+            }
         }
-        let listener = TcpListener::bind(&*addresses.collect::<Vec<_>>())?;
-        listener.set_nonblocking(true)?;
-        self.listener = Some(listener);
+        self.listener = Some(last?);
         Ok(self)
     }
 
@@ -286,6 +291,21 @@ impl<F: Factory> WebSocket<F> {
             None => Ok(None),
         }
     }
+}
+
+/// Connections that may wait to be accepted. The standard library has 128, which a burst of clients fills, and those beyond
+/// try again only after a second.
+const BACKLOG: i32 = 1024;
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: a server that starts again finds its port free.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 /// Work that is still looking up names does not keep `run` from returning.

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::proto::frame::CloseCode;
 
-/// A rule of RFC 6455 that the peer broke on an open connection.
+/// A rule of RFC 6455, or of an extension, that the peer broke on an open connection.
 ///
 /// The connection is failed (section 7.1.7) with the close code of [`Violation::close_code`].
 ///
@@ -36,6 +36,9 @@ pub enum Violation {
     LengthOutOfRange,
     /// Section 8.1: a text message that is not UTF-8.
     InvalidUtf8,
+    /// RFC 7692 section 7.2.2: a compressed message that is not DEFLATE, is not complete, or refers to bytes that are not
+    /// there.
+    InvalidDeflate,
     /// Section 5.5.1: a Close frame whose payload is a single byte.
     ClosePayloadTooShort,
     /// Section 7.4: a Close frame with a code that may not travel.
@@ -50,7 +53,7 @@ impl Violation {
     pub const fn close_code(self) -> CloseCode {
         match self {
             // RFC 6455 §8.1 and §7.4.1: data that does not fit its type.
-            Self::InvalidUtf8 | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::InvalidDeflate | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
             _ => CloseCode::PROTOCOL_ERROR,
         }
     }
@@ -70,6 +73,7 @@ impl fmt::Display for Violation {
             Self::LengthNotMinimal => f.write_str("length not written in the fewest bytes (RFC 6455 section 5.2)"),
             Self::LengthOutOfRange => f.write_str("length with its most significant bit set (RFC 6455 section 5.2)"),
             Self::InvalidUtf8 => f.write_str("text that is not UTF-8 (RFC 6455 section 8.1)"),
+            Self::InvalidDeflate => f.write_str("compressed message that cannot be inflated (RFC 7692 section 7.2.2)"),
             Self::ClosePayloadTooShort => f.write_str("close payload of one byte (RFC 6455 section 5.5.1)"),
             Self::InvalidCloseCode(code) => write!(f, "close code {code} may not be sent (RFC 6455 section 7.4)"),
             Self::InvalidCloseReason => f.write_str("close reason that is not UTF-8 (RFC 6455 section 5.5.1)"),
@@ -105,6 +109,11 @@ pub enum Excess {
         /// The limit in force.
         limit: u64,
     },
+    /// A compressed message has more final blocks (RFC 7692 section 7.2.3.4) than anyone needs.
+    FinalBlocks {
+        /// The limit, 256.
+        limit: u64,
+    },
 }
 
 impl fmt::Display for Excess {
@@ -113,6 +122,7 @@ impl fmt::Display for Excess {
             Self::Frame { announced, limit } => write!(f, "frame of {announced} bytes, more than {limit}"),
             Self::Message { limit } => write!(f, "message of more than {limit} bytes"),
             Self::Fragments { limit } => write!(f, "message of more than {limit} continuation frames"),
+            Self::FinalBlocks { limit } => write!(f, "compressed message of more than {limit} final blocks"),
         }
     }
 }

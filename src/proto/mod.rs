@@ -27,6 +27,8 @@ pub mod codec;
 
 pub mod message;
 
+pub mod deflate;
+
 pub mod handshake;
 
 pub mod connection;

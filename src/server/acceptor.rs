@@ -7,6 +7,7 @@ use crate::{
     Config, Result, WebSocket,
     proto::{
         Misuse,
+        deflate::DeflateConfig,
         handshake::{Acceptance, Refusal, judge},
     },
     server::Origins,
@@ -89,6 +90,24 @@ impl Acceptor {
     pub fn config(self, config: Config) -> Result<Self> {
         config.validate()?;
         Ok(Self { config: Arc::new(config), ..self })
+    }
+
+    /// Compresses messages for clients that offer it; [`Config::deflate`] by a method of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`]: a setting is out of its range.
+    ///
+    /// ```
+    /// # #[cfg(feature = "deflate")] {
+    /// use wireline::{proto::deflate::DeflateConfig, server::Acceptor};
+    /// let acceptor = Acceptor::new().deflate(DeflateConfig::default())?;
+    /// # }
+    /// # Ok::<(), wireline::Error>(())
+    /// ```
+    pub fn deflate(self, deflate: DeflateConfig) -> Result<Self> {
+        let config = Config { deflate: Some(deflate), ..Config::clone(&self.config) };
+        self.config(config)
     }
 
     /// Sets which web pages may connect. Default [`Origins::SameHost`].

@@ -23,6 +23,7 @@ use crate::{
     Config, Error, Result, WebSocket,
     proto::{
         Awaited, CloseCode,
+        deflate::DeflateConfig,
         handshake::{Acceptance, Refusal},
     },
     server::{Acceptor, Origins},
@@ -123,6 +124,15 @@ impl Server {
     /// [`Misuse::InvalidConfig`](crate::proto::Misuse::InvalidConfig): see [`Config::validate`].
     pub fn config(self, config: Config) -> Result<Self> {
         Ok(Self { acceptor: self.acceptor.config(config)?, ..self })
+    }
+
+    /// Compresses messages for clients that offer it; see [`Acceptor::deflate`].
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`](crate::proto::Misuse::InvalidConfig): a setting is out of its range.
+    pub fn deflate(self, deflate: DeflateConfig) -> Result<Self> {
+        Ok(Self { acceptor: self.acceptor.deflate(deflate)?, ..self })
     }
 
     /// Sets which web pages may connect. Default [`Origins::SameHost`].

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
@@ -138,7 +139,12 @@ where
             self.write_now(cx);
         }
         loop {
-            if let Some(input) = self.input.pending() {
+            let mut nothing = BytesMut::new();
+            let input = match self.input.pending() {
+                None if self.connection.is_unfinished() => Some(&mut nothing),
+                input => input,
+            };
+            if let Some(input) = input {
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
@@ -148,8 +154,9 @@ where
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                self.budget -= 1;
-                match self.connection.receive(input, &self.config.limits) {
+                let received = self.connection.receive(input, &self.config.limits);
+                self.budget = self.budget.saturating_sub(self.connection.take_work().saturating_add(1));
+                match received {
                     Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
                     Ok(Step::Progress) => continue,
                     Ok(Step::NeedMore) => {}

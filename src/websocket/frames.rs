@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -17,7 +17,8 @@ use crate::{
     proto::{
         Frame, Opcode, Role,
         codec::{decoder::Masking, encoder::Output},
-        connection::{Collector, Connection},
+        connection::{Collector, Connection, Outgoing, SharedForm},
+        deflate::{Agreed, Compression},
     },
     websocket::{
         clock::now,
@@ -29,16 +30,43 @@ use crate::{
 };
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
-    pub(crate) fn of_frames(io: S, role: Role, masking: Masking, config: Arc<Config>, read_ahead: &[u8]) -> Self {
-        Self::over(io, Connection::new(role, Collector::new(masking), now()), config, read_ahead)
+    pub(crate) fn of_frames(
+        io: S,
+        role: Role,
+        masking: Masking,
+        config: Arc<Config>,
+        agreed: Option<Agreed>,
+        read_ahead: &[u8],
+    ) -> Self {
+        let collector = match agreed {
+            Some(_) => Collector::messages(masking),
+            None => Collector::frames(masking),
+        };
+        Self::over(io, Connection::new(role, collector, now()).with_deflate(agreed), config, read_ahead)
     }
 
     /// Queues a frame, a data frame in fragments of `fragment_size`.
     pub(crate) fn put(&mut self, frame: Frame, fragment_size: Option<usize>) {
         if self.transport != Transported::Broken {
             let out = self.output.get_or_insert_with(Queue::take);
-            self.connection.put(frame, fragment_size, &mut random::mask, &mut **out);
+            let deflate = self.config.deflate.as_ref();
+            let how = Outgoing { fragment_size, compression: Compression::default(), deflate };
+            self.connection.put(frame, how, &mut random::mask, &mut **out);
         }
+    }
+
+    /// The frames of a message that other connections of the same [form](Self::shared_form) send too.
+    pub(crate) fn encode(&mut self, frame: Frame, fragment_size: Option<usize>) -> Bytes {
+        let mut frames = BytesMut::new();
+        let deflate = self.config.deflate.as_ref();
+        let how = Outgoing { fragment_size, compression: Compression::default(), deflate };
+        self.connection.put(frame, how, &mut random::mask, &mut frames);
+        frames.freeze()
+    }
+
+    /// In which form this connection may send what another has encoded, if any.
+    pub(crate) fn shared_form(&self) -> Option<SharedForm> {
+        self.connection.shared_form()
     }
 
     /// Queues frames that are encoded already.
@@ -110,10 +138,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     /// Why writing failed, once.
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
         self.failure.take().map(|error| *error)
-    }
-
-    pub(crate) fn role(&self) -> Role {
-        self.connection.role()
     }
 
     pub(crate) fn heard_at(&self) -> Instant {

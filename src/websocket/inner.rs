@@ -15,7 +15,9 @@ use crate::{
     Config, Error, Result,
     proto::{
         Awaited, CloseFrame, Message, Misuse, Role,
-        connection::{Cause, Connection, Due, Ending, Receiver},
+        codec::decoder::Masking,
+        connection::{Cause, Connection, Due, Ending, Outgoing, Receiver},
+        deflate::{Agreed, Compression},
     },
     websocket::{
         clock::{Alarm, now},
@@ -51,6 +53,8 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) phase: Phase,
     pub(super) budget: u16,
     pub(super) transport: Transported,
+    /// How messages are compressed from now on, where that was agreed.
+    pub(super) compression: Compression,
 }
 
 /// One of the connections a server may have, until dropped.
@@ -91,8 +95,9 @@ pub(super) enum Watch {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
-    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, read_ahead: &[u8]) -> Self {
-        Self::over(io, Connection::new(role, Receiver::new(role), now()), config, read_ahead)
+    pub(crate) fn new(io: S, role: Role, config: Arc<Config>, agreed: Option<Agreed>, read_ahead: &[u8]) -> Self {
+        let receiver = Receiver::new(Masking::ByRole(role));
+        Self::over(io, Connection::new(role, receiver, now()).with_deflate(agreed), config, read_ahead)
     }
 }
 
@@ -112,6 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
             transport: Transported::Flushed,
+            compression: Compression::default(),
         }
     }
 
@@ -147,7 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             return Err(Misuse::QueueFull.into());
         }
         let out = self.output.get_or_insert_with(Queue::take);
-        self.connection.send(message, self.config.fragment_size, &mut random::mask, &mut **out)?;
+        let how = Outgoing {
+            fragment_size: self.config.fragment_size,
+            compression: self.compression,
+            deflate: self.config.deflate.as_ref(),
+        };
+        self.connection.send(message, how, &mut random::mask, &mut **out)?;
         Ok(())
     }
 

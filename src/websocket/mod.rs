@@ -38,6 +38,7 @@ use crate::{
     proto::{
         CloseCode, CloseFrame, Message, Role,
         connection::{Ending, Event},
+        deflate::Compression,
     },
 };
 
@@ -94,7 +95,8 @@ pub struct WebSocket<S: AsyncRead + AsyncWrite + Unpin> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
-    /// Takes over a stream whose opening handshake was done elsewhere, and of which nothing behind that was read.
+    /// Takes over a stream whose opening handshake was done elsewhere, without any extension, and of which nothing behind
+    /// that was read. [`Config::deflate`] has no effect: compression is agreed on in the handshake.
     ///
     /// This needs no runtime yet; using the connection does (see [`WebSocket`]).
     ///
@@ -116,7 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// ```
     pub fn after_handshake(stream: S, role: Role, config: Config) -> Result<Self> {
         config.validate()?;
-        Ok(Self::new(Inner::new(stream, role, Arc::new(config), &[])))
+        Ok(Self::new(Inner::new(stream, role, Arc::new(config), None, &[])))
     }
 
     pub(crate) fn new(inner: Inner<S>) -> Self {
@@ -299,6 +301,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// ```
     pub fn config(&self) -> &Config {
         &self.inner.peek().config
+    }
+
+    /// Sets how messages are compressed from the next one on, where the connection agreed to compress at all
+    /// ([`Config::deflate`]); elsewhere it has no effect. It is decided when a message is queued, by
+    /// [`send`](Self::send), [`feed`](Self::feed) or the `Sink`.
+    ///
+    /// ```no_run
+    /// # async fn example(mut ws: wireline::WebSocket<tokio::net::TcpStream>) -> wireline::Result<()> {
+    /// use wireline::proto::deflate::Compression;
+    /// ws.set_compression(Compression::Never);
+    /// ws.send("a secret beside what others chose").await?;
+    /// ws.set_compression(Compression::ByLength);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_compression(&mut self, compression: Compression) {
+        self.inner.get().compression = compression;
     }
 
     /// Which end this is.

@@ -10,7 +10,11 @@ use crate::{
     Config, Error, Result, WebSocket,
     proto::{
         Awaited, Misuse, Role,
-        handshake::{AwaitRequest, AwaitResponse, ClientRequest, HandshakeError, Refusal, encode_response},
+        deflate::Agreed,
+        handshake::{
+            AwaitRequest, AwaitResponse, ClientRequest, HandshakeError, Refusal, accept_deflate, encode_response,
+            judge_deflate,
+        },
     },
     websocket::{inner::Inner, random},
 };
@@ -47,8 +51,8 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(WebSocket<S>, Request<()>)> {
     let judged = within(config.timings.handshake, respond(&mut stream, &config, judge)).await?;
     let (refusal, error) = match judged {
-        Ok((request, response, read_ahead)) => {
-            let ws = open(stream, Role::Server, config, &read_ahead, &response);
+        Ok((request, Answer { response, agreed, read_ahead })) => {
+            let ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
             return Ok((ws, request));
         }
         Err(Turned::Refused(refusal)) => (refusal.clone(), HandshakeError::Refused(refusal).into()),
@@ -59,11 +63,19 @@ pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     Err(error)
 }
 
+/// The response that opened a connection, what it agreed on, and what was read behind the handshake.
+#[derive(Debug)]
+struct Answer {
+    response: Response<()>,
+    agreed: Option<Agreed>,
+    read_ahead: BytesMut,
+}
+
 async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     config: &Config,
     judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
-) -> Result<Result<(Request<()>, Response<()>, BytesMut), Turned>> {
+) -> Result<Result<(Request<()>, Answer), Turned>> {
     let mut input = BytesMut::new();
     let mut awaiting = AwaitRequest::new(&config.limits);
     let request = loop {
@@ -78,15 +90,19 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(Error::Network(error));
         }
     };
-    let response = match judge(&request) {
+    let mut response = match judge(&request) {
         Ok(response) => response,
         Err(turned) => return Ok(Err(turned)),
     };
+    let agreed = accept_deflate(request.headers(), config.deflate.as_ref()).map(|(agreed, answer)| {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+        agreed
+    });
     let mut out = BytesMut::new();
     encode_response(&response, &[], &mut out);
     stream.write_all(&out).await?;
     stream.flush().await?;
-    Ok(Ok((request, response, input)))
+    Ok(Ok((request, Answer { response, agreed, read_ahead: input })))
 }
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Config, refusal: Refusal) -> Result<()> {
@@ -124,7 +140,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(WebSocket<S>, Response<()>)> {
     let mut awaiting = None;
     let asked = within(config.timings.handshake, ask(dial, &config, request, &mut awaiting)).await;
-    let (stream, response, read_ahead) = match (asked, awaiting.map(AwaitResponse::eof)) {
+    let (stream, Answer { response, agreed, read_ahead }) = match (asked, awaiting.map(AwaitResponse::eof)) {
         (Ok(Some(opened)), _) => opened,
         (Ok(None), Some(error)) => return Err(error.into()),
         (Ok(None), None) => return Err(HandshakeError::NoResponse.into()),
@@ -134,27 +150,29 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
         (Err(error), _) => return Err(error),
     };
-    let ws = open(stream, Role::Client, config, &read_ahead, &response);
+    let ws = open(stream, Role::Client, config, agreed, &read_ahead, &response);
     Ok((ws, response))
 }
 
-/// The stream, the response that opened the connection and what was read ahead; `None` if the server ended before. What
-/// was understood until then is in `awaiting`, even where this future is dropped.
+/// The stream and what opened the connection; `None` if the server ended before. What was understood until then is in
+/// `awaiting`, even where this future is dropped.
 async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     dial: impl Future<Output = Result<S>>,
     config: &Config,
     request: &ClientRequest,
     awaiting: &mut Option<AwaitResponse>,
-) -> Result<Option<(S, Response<()>, BytesMut)>> {
+) -> Result<Option<(S, Answer)>> {
     let mut stream = dial.await?;
     let mut input = BytesMut::new();
     let mut out = BytesMut::new();
-    let awaiting = awaiting.insert(request.start(random::nonce(), &config.limits, &mut out));
+    let awaiting =
+        awaiting.insert(request.start_with(random::nonce(), &config.limits, config.deflate.as_ref(), &mut out));
     stream.write_all(&out).await?;
     stream.flush().await?;
     loop {
         if let Some(response) = awaiting.receive(&mut input)? {
-            return Ok(Some((stream, response, input)));
+            let agreed = judge_deflate(response.headers(), config.deflate.as_ref())?;
+            return Ok(Some((stream, Answer { response, agreed, read_ahead: input })));
         }
         input.reserve(HEAD_READ);
         if stream.read_buf(&mut input).await? == 0 {
@@ -167,10 +185,11 @@ fn open<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     role: Role,
     config: Arc<Config>,
+    agreed: Option<Agreed>,
     read_ahead: &[u8],
     response: &Response<()>,
 ) -> WebSocket<S> {
-    let mut inner = Inner::new(stream, role, config, read_ahead);
+    let mut inner = Inner::new(stream, role, config, agreed, read_ahead);
     let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
     inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()));
     WebSocket::new(inner)

@@ -1,6 +1,7 @@
 //! `wireline::handler`: callbacks in the order, with the arguments and the effects that programs rely on.
 //!
-//! A number such as 3.6 in a name or a label is the number of a rule of the module's contract; `4: sizes` a deliberate
+//! A number such as 3.6 in a name or a label is the number of a rule of the module's contract, `d6` a defect of ws-rs that must
+//! not come back, `4: sizes` a deliberate
 //! difference from ws-rs. Connections over memory run on a paused clock ([`rig`]), those over sockets against raw peers
 //! ([`wire`]).
 
@@ -9,6 +10,7 @@ mod buffers;
 mod closing;
 mod commands;
 mod compile;
+mod defects;
 mod errors;
 mod examples;
 mod handshakes;

@@ -16,6 +16,7 @@ mod cancellation;
 mod closing;
 mod finishing;
 mod halves;
+mod handler;
 mod liveness;
 
 #[cfg(feature = "tls")]

@@ -5,9 +5,11 @@
 
 mod browser;
 mod certificate;
+mod chat;
 mod directory;
 mod program;
 mod scenario;
+mod tab;
 
 use std::{env, time::Duration};
 
@@ -22,6 +24,9 @@ use self::{
 
 /// For one whole scenario, which takes a second or two, with room for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often something is looked at that does not say when it changes.
+const POLLING: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Scheme {

@@ -1,9 +1,9 @@
 //! `stream-client URL AGENT`: runs every case of the fuzzing server at URL with the `Stream` and `Sink` of the library,
-//! at its defaults, and then has the reports written.
+//! at its defaults but for compression, which it offers, and then has the reports written.
 
 use std::time::Duration;
 
-use wireline::{Client, Config, Transport, WebSocket};
+use wireline::{Client, Config, Transport, WebSocket, proto::deflate::DeflateConfig};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -21,7 +21,8 @@ async fn main() -> Outcome<()> {
 
     for case in 1..=count {
         // The handshake is valid in every case, so its failure is the end. What comes after it may fail on purpose.
-        let websocket = wireline::connect(&format!("{url}/runCase?case={case}&agent={agent}")).await?;
+        let client = Client::new(format!("{url}/runCase?case={case}&agent={agent}"))?;
+        let (websocket, _) = client.deflate(DeflateConfig::default())?.connect().await?;
         if let Err(error) = echo(websocket).await {
             eprintln!("{case}: {error}");
         }

@@ -1,4 +1,5 @@
-//! `stream-server ADDR [--chop]`: echoes with the `Stream` and `Sink` of the library, at its defaults.
+//! `stream-server ADDR [--chop]`: echoes with the `Stream` and `Sink` of the library, at its defaults but for compression,
+//! which it accepts.
 //! `--chop` gives the connection its input one byte a read.
 
 use std::io;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use wireline::{proto::deflate::DeflateConfig, server::Acceptor};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -37,7 +39,8 @@ async fn main() -> io::Result<()> {
 
 /// Sends every message back, until the connection has ended.
 async fn echo<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> wireline::Result<()> {
-    let mut websocket = wireline::accept(stream).await?;
+    let acceptor = Acceptor::new().deflate(DeflateConfig::default())?;
+    let (mut websocket, _) = acceptor.accept(stream).await?;
     while let Some(message) = websocket.next().await {
         websocket.send(message?).await?;
     }

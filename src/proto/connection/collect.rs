@@ -1,11 +1,11 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::proto::{
-    Excess, Fault, Header, Limits, Opcode, Rsv, Utf8Bytes, Violation,
+    Excess, Fault, Header, Limits, Message, Opcode, Rsv, Utf8Bytes, Violation,
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, Step,
-        receive::{Receive, VIEW_FROM, narrow, whole_frame},
+        receive::{Arrived, Receive, Receiver, narrow, take_bytes, take_text, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},
@@ -34,12 +34,21 @@ pub(crate) enum Payload {
     Bytes(Bytes),
 }
 
-/// Turns bytes into whole frames, for a caller that looks at each of them before the rules of messages are applied.
+/// Turns bytes into frames, for a caller that looks at each of them before the rules of messages are applied.
+#[derive(Debug)]
+pub(crate) enum Collector {
+    /// Every frame.
+    Frames(Frames),
+    /// Control frames, and each message as a single frame: where messages may be compressed, a fragment says nothing.
+    Messages(Receiver),
+}
+
+/// Turns bytes into whole frames.
 ///
 /// It judges what can be judged on the wire: opcodes, lengths, masks, every limit on the header, and text that no reserved
 /// bit marks as transformed, as it arrives. The order of fragments and the reserved bits are the caller's to judge.
 #[derive(Debug)]
-pub(crate) struct Collector {
+pub(crate) struct Frames {
     masking: Masking,
     arriving: Option<Box<Arriving>>,
     message: Option<Box<Passing>>,
@@ -63,10 +72,16 @@ struct Passing {
 }
 
 impl Collector {
-    pub(crate) const fn new(masking: Masking) -> Self {
-        Self { masking, arriving: None, message: None }
+    pub(crate) const fn frames(masking: Masking) -> Self {
+        Self::Frames(Frames { masking, arriving: None, message: None })
     }
 
+    pub(crate) const fn messages(masking: Masking) -> Self {
+        Self::Messages(Receiver::new(masking))
+    }
+}
+
+impl Frames {
     fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
         match self.arriving.take() {
             Some(arriving) => self.continue_payload(arriving, input),
@@ -140,23 +155,8 @@ impl Collector {
             mask.apply(payload, 0);
         }
         self.check(header, payload)?;
-        let text = is_text_message(header);
-        let payload = if payload.len() < VIEW_FROM {
-            let payload = match text {
-                true => Payload::Text(Utf8Bytes::copy_from(payload).map_err(|_| Violation::InvalidUtf8)?),
-                false => Payload::Bytes(Bytes::copy_from_slice(payload)),
-            };
-            input.advance(end);
-            payload
-        } else {
-            let mut frame = input.split_to(end);
-            frame.advance(header_len);
-            let payload = frame.freeze();
-            match text {
-                true => Payload::Text(Utf8Bytes::try_from(payload).map_err(|_| Violation::InvalidUtf8)?),
-                false => Payload::Bytes(payload),
-            }
-        };
+        let take = if is_text_message(header) { take_text } else { take_bytes };
+        let payload = take(header_len, end, input)?.into();
         self.end_frame(header, payload)
     }
 
@@ -184,11 +184,7 @@ impl Collector {
             return Ok(Step::NeedMore);
         }
         let Arriving { header, payload, .. } = *arriving;
-        let payload = match payload.finish()? {
-            crate::proto::Message::Text(text) => Payload::Text(text),
-            crate::proto::Message::Binary(bytes) => Payload::Bytes(bytes),
-        };
-        self.end_frame(&header, payload)
+        self.end_frame(&header, payload.finish()?.into())
     }
 
     /// Judges a piece of a fragment of plain text; a message in one frame is judged where it is put together.
@@ -251,15 +247,53 @@ impl Receive for Connection<Collector> {
             input.clear();
             return Ok(Step::NeedMore);
         }
-        self.receiver.step(input, limits)
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.step(input, limits),
+            Collector::Messages(messages) => messages.step(input, limits, self.deflate.as_deref_mut()).map(collected),
+        }
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
-        self.receiver.spare()
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.spare(),
+            Collector::Messages(messages) => messages.spare(),
+        }
     }
 
     fn filled(&mut self, read: usize) -> Result<Step<Collected>, Fault> {
-        self.receiver.filled(read)
+        match &mut self.receiver {
+            Collector::Frames(frames) => frames.filled(read),
+            Collector::Messages(messages) => messages.filled(read).map(collected),
+        }
+    }
+
+    fn is_unfinished(&self) -> bool {
+        match &self.receiver {
+            Collector::Frames(_) => false,
+            Collector::Messages(messages) => messages.is_unfinished(),
+        }
+    }
+}
+
+/// What arrived, as one frame.
+fn collected(step: Step<Arrived>) -> Step<Collected> {
+    let (opcode, payload) = match step {
+        Step::NeedMore => return Step::NeedMore,
+        Step::Progress => return Step::Progress,
+        Step::Item(Arrived::Message(message)) => {
+            (if message.is_text() { Opcode::Text } else { Opcode::Binary }, message.into())
+        }
+        Step::Item(Arrived::Control(opcode, payload)) => (opcode, Payload::Bytes(payload)),
+    };
+    Step::Item(Collected { fin: true, rsv: Rsv::NONE, opcode, payload })
+}
+
+impl From<Message> for Payload {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Text(text) => Self::Text(text),
+            Message::Binary(bytes) => Self::Bytes(bytes),
+        }
     }
 }
 

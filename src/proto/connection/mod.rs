@@ -4,6 +4,7 @@
 
 mod closing;
 mod collect;
+mod compression;
 mod receive;
 mod send;
 mod state;
@@ -15,13 +16,15 @@ use crate::proto::{CloseFrame, Message, Role};
 
 pub use closing::{Cause, CloseRecord, Ending, Initiator};
 pub(crate) use collect::{Collected, Collector, Payload};
+pub(crate) use compression::SharedForm;
 #[cfg(test)]
 pub(crate) use receive::VIEW_FROM;
 pub(crate) use receive::{Receive, Receiver, Step};
-pub(crate) use send::put_frames;
+pub(crate) use send::Outgoing;
 pub(crate) use timers::Due;
 
 use closing::Closing;
+use compression::Extension;
 use send::Urgent;
 use state::{State, Transition};
 use timers::Timers;
@@ -77,11 +80,20 @@ pub(crate) struct Connection<R = Receiver> {
     urgent: Urgent,
     timers: Timers,
     closing: Option<Box<Closing>>,
+    deflate: Option<Box<Extension>>,
 }
 
 impl<R> Connection<R> {
     pub(crate) fn new(role: Role, receiver: R, now: std::time::Instant) -> Self {
-        Self { role, state: State::Open, receiver, urgent: Urgent::default(), timers: Timers::new(now), closing: None }
+        Self {
+            role,
+            state: State::Open,
+            receiver,
+            urgent: Urgent::default(),
+            timers: Timers::new(now),
+            closing: None,
+            deflate: None,
+        }
     }
 
     pub(crate) const fn role(&self) -> Role {

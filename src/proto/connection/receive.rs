@@ -1,9 +1,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::proto::{
-    CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Role, Rsv, Utf8Bytes, Violation,
+    CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Rsv, Utf8Bytes, Violation,
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
-    connection::{Connection, Event, Transition},
+    connection::{Connection, Event, Transition, compression::Extension},
+    deflate::{End, Progress},
     message::assembler::{Assembler, Spare},
 };
 
@@ -32,6 +33,18 @@ pub(crate) trait Receive {
 
     /// `read` bytes were put there.
     fn filled(&mut self, read: usize) -> Result<Step<Self::Item>, Fault>;
+
+    /// Whether [`receive`](Self::receive) has something to do without any input: a message that inflates to more than one
+    /// step puts out.
+    fn is_unfinished(&self) -> bool;
+}
+
+/// What arrived, before anyone made an event or a frame of it.
+#[derive(Debug)]
+pub(super) enum Arrived {
+    Message(Message),
+    /// A control frame with its payload.
+    Control(Opcode, Bytes),
 }
 
 /// A payload of this length is handed out as a view of the read buffer, a shorter one is copied out: a quarter of the
@@ -41,14 +54,28 @@ pub(crate) const VIEW_FROM: usize = 16 * 1024;
 /// From this many missing bytes on, a payload is read into its message's own buffer instead of being copied there.
 const DIRECT_FROM: u64 = 16 * 1024;
 
-/// Turns bytes into events, one frame at a time.
+/// Turns bytes into messages and control frames, one frame at a time.
 #[derive(Debug)]
 pub(crate) struct Receiver {
-    role: Role,
+    masking: Masking,
     /// The frame whose payload is arriving in pieces. Boxed, because most connections wait between frames.
     arriving: Option<Box<Arriving>>,
     /// The message that is not finished.
-    message: Option<Box<Assembler>>,
+    message: Option<Box<Unfinished>>,
+}
+
+#[derive(Debug)]
+struct Unfinished {
+    body: Assembler,
+    form: Form,
+}
+
+/// How a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Plain,
+    /// Compressed, in so many bytes so far.
+    Compressed(u64),
 }
 
 #[derive(Debug)]
@@ -60,34 +87,50 @@ struct Arriving {
     missing: u64,
     /// What is here of a control frame's payload, at most 125 bytes; it may stand inside a message.
     control: Vec<u8>,
+    /// Bytes at the beginning of the input that are unmasked already and wait to be inflated.
+    clear: usize,
+    inflating: Progress,
 }
 
 impl Receiver {
-    pub(crate) const fn new(role: Role) -> Self {
-        Self { role, arriving: None, message: None }
+    pub(crate) const fn new(masking: Masking) -> Self {
+        Self { masking, arriving: None, message: None }
     }
 
-    fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
+    pub(super) fn step(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+        deflate: Option<&mut Extension>,
+    ) -> Result<Step<Arrived>, Fault> {
         match self.arriving.take() {
-            Some(arriving) => self.continue_payload(arriving, input),
-            None => self.begin_frame(input, limits),
+            Some(arriving) => self.continue_payload(arriving, input, limits, deflate),
+            None => self.begin_frame(input, limits, deflate),
         }
     }
 
-    fn begin_frame(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
+    fn begin_frame(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+        deflate: Option<&mut Extension>,
+    ) -> Result<Step<Arrived>, Fault> {
         let sequence = if self.message.is_some() { Sequence::Continuation } else { Sequence::First };
-        let rules = HeaderRules { masking: Masking::ByRole(self.role), extension: Rsv::NONE, sequence };
+        // RFC 7692 §6.1: RSV1 on the first frame says that the message is compressed.
+        let extension = if deflate.is_some() { Rsv::RSV1 } else { Rsv::NONE };
+        let rules = HeaderRules { masking: self.masking, extension, sequence };
         let Some((header, header_len)) = decode_header(input, rules)? else { return Ok(Step::NeedMore) };
-        self.judge(&header, limits)?;
+        let form = self.form(&header);
+        self.judge(&header, form, limits)?;
         // The whole frame is here: header and payload in one step.
-        if let Some(whole) = whole_frame(&header, header_len, input.len()) {
+        if let Some(whole) = whole_frame(&header, header_len, input.len()).filter(|_| form == Form::Plain) {
             return match header.opcode {
                 Opcode::Text | Opcode::Binary if header.fin => message(&header, header_len, whole, input),
                 _ => self.small_frame(&header, header_len, whole, input),
             };
         }
         input.advance(header_len);
-        self.begin_message(header.opcode);
+        self.begin_message(header.opcode, form);
         let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
@@ -95,12 +138,24 @@ impl Receiver {
             received: 0,
             missing: header.payload_len,
             control: Vec::new(),
+            clear: 0,
+            inflating: Progress::NeedInput,
         });
-        self.continue_payload(arriving, input)
+        self.continue_payload(arriving, input, limits, deflate)
+    }
+
+    /// How this frame's payload travels, and how much of its message's has so far.
+    fn form(&self, header: &Header) -> Form {
+        match &self.message {
+            _ if header.opcode.is_control() => Form::Plain,
+            Some(message) => message.form,
+            None if Rsv::RSV1.within(header.rsv) => Form::Compressed(0),
+            None => Form::Plain,
+        }
     }
 
     /// Every limit, on the header alone, before its payload is waited for.
-    fn judge(&self, header: &Header, limits: &Limits) -> Result<(), Excess> {
+    fn judge(&self, header: &Header, form: Form, limits: &Limits) -> Result<(), Excess> {
         if header.opcode.is_control() {
             return Ok(());
         }
@@ -108,28 +163,37 @@ impl Receiver {
             return Err(Excess::Frame { announced: header.payload_len, limit });
         }
         let (so_far, continuations) = match &self.message {
-            Some(message) => (message.len() as u64, message.continuations() + 1),
+            Some(message) => (message.body.len() as u64, message.body.continuations() + 1),
             None => (0, 0),
         };
-        // Subtracting cannot wrap where adding could.
-        if let Some(limit) = limits.max_message.filter(|limit| header.payload_len > limit.saturating_sub(so_far)) {
-            return Err(Excess::Message { limit });
+        if let Some(limit) = limits.max_message {
+            let (so_far, most) = match form {
+                Form::Plain => (so_far, limit),
+                // Inflating has the limit itself; what is compressed may be longer, but by so much only on purpose.
+                Form::Compressed(so_far) => (so_far, limit.saturating_add(limit / 8).saturating_add(1024)),
+            };
+            // Subtracting cannot wrap where adding could.
+            if header.payload_len > most.saturating_sub(so_far) {
+                return Err(Excess::Message { limit });
+            }
         }
         let limit = limits.fragments();
         if continuations > limit { Err(Excess::Fragments { limit }) } else { Ok(()) }
     }
 
-    fn begin_message(&mut self, opcode: Opcode) {
-        match opcode {
-            Opcode::Text => self.message = Some(Box::new(Assembler::text())),
-            Opcode::Binary => self.message = Some(Box::new(Assembler::binary())),
+    fn begin_message(&mut self, opcode: Opcode, form: Form) {
+        let body = match opcode {
+            Opcode::Text => Assembler::text(),
+            Opcode::Binary => Assembler::binary(),
             Opcode::Continuation => {
                 if let Some(message) = &mut self.message {
-                    message.continued();
+                    message.body.continued();
                 }
+                return;
             }
-            Opcode::Close | Opcode::Ping | Opcode::Pong => {}
-        }
+            Opcode::Close | Opcode::Ping | Opcode::Pong => return,
+        };
+        self.message = Some(Box::new(Unfinished { body, form }));
     }
 
     /// A frame that is here as a whole and is no message by itself.
@@ -139,14 +203,14 @@ impl Receiver {
         header_len: usize,
         end: usize,
         input: &mut BytesMut,
-    ) -> Result<Step<Event>, Fault> {
-        self.begin_message(header.opcode);
+    ) -> Result<Step<Arrived>, Fault> {
+        self.begin_message(header.opcode, Form::Plain);
         let payload = input.get_mut(header_len..end).unwrap_or_default();
         if let Some(mask) = header.mask {
             mask.apply(payload, 0);
         }
         let step = if header.opcode.is_control() {
-            control(header.opcode, payload)
+            Ok(control(header.opcode, payload))
         } else {
             self.push(payload).and_then(|()| self.end_frame(header.fin))
         };
@@ -154,44 +218,67 @@ impl Receiver {
         step
     }
 
-    fn continue_payload(&mut self, mut arriving: Box<Arriving>, input: &mut BytesMut) -> Result<Step<Event>, Fault> {
+    fn continue_payload(
+        &mut self,
+        mut arriving: Box<Arriving>,
+        input: &mut BytesMut,
+        limits: &Limits,
+        deflate: Option<&mut Extension>,
+    ) -> Result<Step<Arrived>, Fault> {
         let here = narrow(arriving.missing).unwrap_or(usize::MAX).min(input.len());
-        let piece = input.get_mut(..here).unwrap_or_default();
+        let piece = input.get_mut(arriving.clear..here).unwrap_or_default();
         if let Some(mask) = arriving.mask {
-            mask.apply(piece, arriving.received);
+            mask.apply(piece, arriving.received + arriving.clear as u64);
         }
         if arriving.opcode.is_control() {
             arriving.control.extend_from_slice(piece);
+        } else if let Some((deflate, Unfinished { body, form: Form::Compressed(_) })) =
+            deflate.zip(self.message.as_deref_mut())
+        {
+            let mut left = input.get(..here).unwrap_or_default();
+            let end = if arriving.fin && here as u64 == arriving.missing { End::Last } else { End::More };
+            arriving.inflating = deflate.inflate(&mut left, end, body, limits)?;
+            arriving.clear = left.len();
         } else {
             self.push(piece)?;
         }
-        input.advance(here);
-        self.arrived(arriving, here as u64)
+        let taken = here.saturating_sub(arriving.clear);
+        input.advance(taken);
+        self.arrived(arriving, taken as u64)
     }
 
     fn push(&mut self, piece: &[u8]) -> Result<(), Fault> {
         match &mut self.message {
-            Some(message) => Ok(message.push(piece)?),
+            Some(message) => Ok(message.body.push(piece)?),
             None => Err(Violation::UnexpectedContinuation.into()),
         }
     }
 
-    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step<Event>, Fault> {
+    fn arrived(&mut self, mut arriving: Box<Arriving>, here: u64) -> Result<Step<Arrived>, Fault> {
         arriving.received += here;
         arriving.missing -= here;
+        if let Some(Unfinished { form: Form::Compressed(so_far), .. }) = self.message.as_deref_mut()
+            && !arriving.opcode.is_control()
+        {
+            *so_far += here;
+        }
+        if arriving.inflating == Progress::Again {
+            self.arriving = Some(arriving);
+            return Ok(Step::Progress);
+        }
         if arriving.missing > 0 {
             self.arriving = Some(arriving);
             return Ok(Step::NeedMore);
         }
         if arriving.opcode.is_control() {
-            return control(arriving.opcode, &arriving.control);
+            return Ok(control(arriving.opcode, &arriving.control));
         }
         self.end_frame(arriving.fin)
     }
 
-    fn end_frame(&mut self, fin: bool) -> Result<Step<Event>, Fault> {
+    fn end_frame(&mut self, fin: bool) -> Result<Step<Arrived>, Fault> {
         match self.message.take() {
-            Some(message) if fin => Ok(Step::Item(Event::Message(message.finish()?))),
+            Some(message) if fin => Ok(Step::Item(Arrived::Message(message.body.finish()?))),
             message => {
                 self.message = message;
                 Ok(Step::Progress)
@@ -199,21 +286,26 @@ impl Receiver {
         }
     }
 
-    fn spare(&mut self) -> Option<Spare<'_>> {
+    pub(super) fn spare(&mut self) -> Option<Spare<'_>> {
         // A frame that was only announced costs nothing: its first bytes come through the caller's input.
         let arriving = self.arriving.as_deref()?;
         if arriving.received == 0 || arriving.missing < DIRECT_FROM {
             return None;
         }
         let at_most = narrow(arriving.missing).unwrap_or(usize::MAX);
-        Some(self.message.as_mut()?.spare(at_most))
+        let message = self.message.as_mut().filter(|message| message.form == Form::Plain)?;
+        Some(message.body.spare(at_most))
     }
 
-    fn filled(&mut self, read: usize) -> Result<Step<Event>, Fault> {
+    pub(super) fn filled(&mut self, read: usize) -> Result<Step<Arrived>, Fault> {
         let Some(arriving) = self.arriving.take() else { return Ok(Step::NeedMore) };
         let Some(message) = &mut self.message else { return Ok(Step::NeedMore) };
-        message.filled(read, arriving.mask, arriving.received)?;
+        message.body.filled(read, arriving.mask, arriving.received)?;
         self.arrived(arriving, read as u64)
+    }
+
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.arriving.as_ref().is_some_and(|arriving| arriving.inflating == Progress::Again)
     }
 }
 
@@ -229,36 +321,47 @@ pub(super) fn narrow<T: TryFrom<u64>>(len: u64) -> Option<T> {
 }
 
 /// A message in a single frame that is here as a whole.
-fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step<Event>, Fault> {
+fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step<Arrived>, Fault> {
     let payload = input.get_mut(header_len..end).unwrap_or_default();
     if let Some(mask) = header.mask {
         mask.apply(payload, 0);
     }
-    let message = if payload.len() < VIEW_FROM {
-        let message = match header.opcode {
-            Opcode::Text => Utf8Bytes::copy_from(payload).map(Message::Text),
-            _ => Ok(Message::Binary(Bytes::copy_from_slice(payload))),
-        };
-        input.advance(end);
-        message
-    } else {
-        let mut frame = input.split_to(end);
-        frame.advance(header_len);
-        let payload = frame.freeze();
-        match header.opcode {
-            Opcode::Text => Utf8Bytes::try_from(payload).map(Message::Text),
-            _ => Ok(Message::Binary(payload)),
-        }
-    };
-    Ok(Step::Item(Event::Message(message.map_err(|_| Violation::InvalidUtf8)?)))
+    let take = if header.opcode == Opcode::Text { take_text } else { take_bytes };
+    Ok(Step::Item(Arrived::Message(take(header_len, end, input)?)))
 }
 
-fn control(opcode: Opcode, payload: &[u8]) -> Result<Step<Event>, Fault> {
-    Ok(Step::Item(match opcode {
-        Opcode::Close => Event::Close(CloseFrame::parse(payload)?),
-        Opcode::Ping => Event::Ping(Bytes::copy_from_slice(payload)),
-        _ => Event::Pong(Bytes::copy_from_slice(payload)),
-    }))
+/// An unmasked payload that is here as a whole: a copy if it is short, else a view. It must be text.
+pub(super) fn take_text(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
+    let text = if end - header_len < VIEW_FROM {
+        let text = Utf8Bytes::copy_from(input.get(header_len..end).unwrap_or_default());
+        input.advance(end);
+        text
+    } else {
+        Utf8Bytes::try_from(view(header_len, end, input))
+    };
+    text.map(Message::Text).map_err(|_| Violation::InvalidUtf8)
+}
+
+/// The same of any bytes, which cannot fail.
+pub(super) fn take_bytes(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
+    let bytes = if end - header_len < VIEW_FROM {
+        let bytes = Bytes::copy_from_slice(input.get(header_len..end).unwrap_or_default());
+        input.advance(end);
+        bytes
+    } else {
+        view(header_len, end, input)
+    };
+    Ok(Message::Binary(bytes))
+}
+
+fn view(header_len: usize, end: usize, input: &mut BytesMut) -> Bytes {
+    let mut frame = input.split_to(end);
+    frame.advance(header_len);
+    frame.freeze()
+}
+
+fn control(opcode: Opcode, payload: &[u8]) -> Step<Arrived> {
+    Step::Item(Arrived::Control(opcode, Bytes::copy_from_slice(payload)))
 }
 
 impl Receive for Connection<Receiver> {
@@ -269,9 +372,8 @@ impl Receive for Connection<Receiver> {
             input.clear();
             return Ok(Step::NeedMore);
         }
-        let step = self.receiver.step(input, limits)?;
-        self.observe(&step);
-        Ok(step)
+        let step = self.receiver.step(input, limits, self.deflate.as_deref_mut())?;
+        self.observed(step)
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
@@ -280,8 +382,11 @@ impl Receive for Connection<Receiver> {
 
     fn filled(&mut self, read: usize) -> Result<Step<Event>, Fault> {
         let step = self.receiver.filled(read)?;
-        self.observe(&step);
-        Ok(step)
+        self.observed(step)
+    }
+
+    fn is_unfinished(&self) -> bool {
+        self.receiver.is_unfinished()
     }
 }
 
@@ -293,15 +398,26 @@ impl<R> Connection<R> {
 }
 
 impl Connection<Receiver> {
-    fn observe(&mut self, step: &Step<Event>) {
-        match step {
-            Step::Item(Event::Ping(payload)) if self.state.after(Transition::SendControl).is_some() => {
-                // RFC 6455 §5.5.3: a Pong may answer only the latest Ping, so one slot is enough.
-                self.urgent.pong(payload.clone());
+    /// Makes an event of what arrived, and deals with control frames.
+    fn observed(&mut self, step: Step<Arrived>) -> Result<Step<Event>, Fault> {
+        Ok(match step {
+            Step::NeedMore => Step::NeedMore,
+            Step::Progress => Step::Progress,
+            Step::Item(Arrived::Message(message)) => Step::Item(Event::Message(message)),
+            Step::Item(Arrived::Control(Opcode::Ping, payload)) => {
+                if self.state.after(Transition::SendControl).is_some() {
+                    // RFC 6455 §5.5.3: a Pong may answer only the latest Ping, so one slot is enough.
+                    self.urgent.pong(payload.clone());
+                }
+                Step::Item(Event::Ping(payload))
             }
-            Step::Item(Event::Close(frame)) => self.close_received(frame.clone()),
-            Step::NeedMore | Step::Progress | Step::Item(_) => {}
-        }
+            Step::Item(Arrived::Control(Opcode::Close, payload)) => {
+                let frame = CloseFrame::parse(&payload)?;
+                self.close_received(frame.clone());
+                Step::Item(Event::Close(frame))
+            }
+            Step::Item(Arrived::Control(_, payload)) => Step::Item(Event::Pong(payload)),
+        })
     }
 }
 

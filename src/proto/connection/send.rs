@@ -4,6 +4,7 @@ use crate::proto::{
     CloseFrame, Frame, Mask, Message, Misuse, Opcode, Role, Rsv,
     codec::encoder::{Output, Part, encode},
     connection::{Connection, Transition},
+    deflate::{Compression, DeflateConfig},
     message::fragmenter::fragments,
 };
 
@@ -16,6 +17,15 @@ pub(super) struct Urgent(Option<Box<Slots>>);
 struct Slots {
     pong: Option<Bytes>,
     ping: Option<Bytes>,
+}
+
+/// How a message goes out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) fragment_size: Option<usize>,
+    pub(crate) compression: Compression,
+    /// The settings of compression, where it may be agreed on.
+    pub(crate) deflate: Option<&'a DeflateConfig>,
 }
 
 impl Urgent {
@@ -42,33 +52,38 @@ impl Urgent {
 }
 
 impl<R> Connection<R> {
-    /// Encodes a message, in fragments of `fragment_size`.
+    /// Encodes a message, compressed if that was agreed and `how` says so, in fragments of `fragment_size`.
     pub(crate) fn send(
         &mut self,
         message: Message,
-        fragment_size: Option<usize>,
+        how: Outgoing<'_>,
         masks: &mut impl FnMut() -> Mask,
         out: &mut impl Output,
     ) -> Result<(), Misuse> {
         self.step(Transition::SendData)?;
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-        for fragment in fragments(opcode, message.into_bytes(), fragment_size) {
-            let mask = self.mask(masks);
-            encode(Part { fin: fragment.fin, rsv: Rsv::NONE, opcode: fragment.opcode, mask }, fragment.payload, out);
-        }
+        self.put(Frame::new(opcode, message.into_bytes()), how, masks, out);
         Ok(())
     }
 
-    /// Encodes a frame as it is, a data frame in fragments of `fragment_size` of which the first has its reserved bits.
-    /// That it may be sent now is for the caller to know.
+    /// Encodes a frame, a data frame in fragments of which the first has its reserved bits; a whole message without any is
+    /// compressed as [`send`](Self::send) would. That it may be sent now is for the caller to know.
     pub(crate) fn put(
-        &self,
-        frame: Frame,
-        fragment_size: Option<usize>,
+        &mut self,
+        mut frame: Frame,
+        how: Outgoing<'_>,
         masks: &mut impl FnMut() -> Mask,
         out: &mut impl Output,
     ) {
-        put_frames(frame, fragment_size, || self.mask(masks), out);
+        if let Some((extension, config)) = self.deflate.as_mut().zip(how.deflate)
+            && matches!(frame.opcode, Opcode::Text | Opcode::Binary)
+            && (frame.fin, frame.rsv) == (true, Rsv::NONE)
+            && let Some(compressed) = extension.deflater.compress(&frame.payload, how.compression, config)
+        {
+            // RFC 7692 §6.1: compressed as a whole first, cut into fragments then, of which the first has RSV1.
+            (frame.payload, frame.rsv) = (compressed, Rsv::RSV1);
+        }
+        put_frames(frame, how.fragment_size, || self.mask(masks), out);
     }
 
     /// Answers a Ping where the transport takes nothing for now: the latest answer is the one that is sent.
@@ -129,7 +144,7 @@ impl<R> Connection<R> {
 }
 
 /// Encodes a frame, a data frame in fragments of `fragment_size`.
-pub(crate) fn put_frames(
+fn put_frames(
     frame: Frame,
     fragment_size: Option<usize>,
     mut mask: impl FnMut() -> Option<Mask>,

@@ -7,8 +7,12 @@ use http::{
 use super::{
     AwaitResponse, GrammarError, Key, encode_request,
     headers::{check_subprotocols, is_reserved, visible},
+    offer_deflate,
 };
-use crate::proto::{Limits, Misuse};
+use crate::proto::{
+    Limits, Misuse,
+    deflate::{self, DeflateConfig},
+};
 
 /// A client's request to open a connection (RFC 6455 section 4.1); the next step is [`AwaitResponse`].
 ///
@@ -101,6 +105,17 @@ impl ClientRequest {
     /// `nonce` is the [`Key`]: random and fresh for each connection.
     #[must_use]
     pub fn start(&self, nonce: [u8; 16], limits: &Limits, out: &mut BytesMut) -> AwaitResponse {
+        self.start_with(nonce, limits, None, out)
+    }
+
+    /// The same with an offer of compression, whose answer is for the caller to judge.
+    pub(crate) fn start_with(
+        &self,
+        nonce: [u8; 16],
+        limits: &Limits,
+        deflate: Option<&DeflateConfig>,
+        out: &mut BytesMut,
+    ) -> AwaitResponse {
         let key = Key::new(nonce);
         let mut request = Request::new(());
         *request.uri_mut() = Uri::from(self.resource.clone());
@@ -113,9 +128,13 @@ impl ClientRequest {
         if !self.offered.is_empty() {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, visible(&self.offered.join(", ")));
         }
+        if let Some(config) = deflate {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, offer_deflate(config));
+        }
         headers.extend(self.headers.clone());
         encode_request(&request, out);
-        AwaitResponse::new(key.accept(), self.offered.clone(), limits)
+        let extensions = deflate.map(|_| deflate::NAME.to_owned()).into_iter().collect();
+        AwaitResponse::new(key.accept(), self.offered.clone(), extensions, limits)
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{Refusal, headers::GrammarError, scanner::HeadError};
+use crate::proto::deflate::AnswerError;
 
 /// Why an opening handshake failed (RFC 6455 section 4).
 ///
@@ -44,6 +45,8 @@ pub enum HandshakeError {
     AcceptMismatch,
     /// `Sec-WebSocket-Extensions` does not follow its grammar.
     MalformedExtensions(GrammarError),
+    /// The server accepts permessage-deflate in a way that does not answer our offer.
+    Deflate(AnswerError),
     /// The server uses an extension that we did not offer.
     UnrequestedExtension(String),
     /// `Sec-WebSocket-Protocol` does not follow its grammar.
@@ -74,6 +77,7 @@ impl fmt::Display for HandshakeError {
             Self::MalformedExtensions(error) => {
                 write!(f, "malformed Sec-WebSocket-Extensions: {error} (RFC 6455 section 9.1)")
             }
+            Self::Deflate(error) => error.fmt(f),
             Self::UnrequestedExtension(name) => {
                 write!(f, "extension {name} was not offered (RFC 6455 section 4.1)")
             }

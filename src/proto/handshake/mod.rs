@@ -24,10 +24,12 @@
 //! [`ClientRequest::start`] → [`AwaitResponse`].
 //!
 //! Nothing here reads a socket, a clock or a source of randomness: the caller brings the bytes, the deadline and the
-//! random key. The check of `Origin` is policy and belongs to the server (`Origins`); no extension is negotiated here.
+//! random key. The check of `Origin` is policy and belongs to the server (`Origins`). The one extension is
+//! permessage-deflate: `compression` puts its negotiation, which is in [`deflate`](crate::proto::deflate), into headers.
 
 mod body;
 mod client;
+mod compression;
 mod error;
 mod extensions;
 mod final_response;
@@ -51,6 +53,7 @@ pub use refusal::Refusal;
 pub use response::AwaitResponse;
 pub use server::{Acceptance, AwaitRequest, Judged};
 
+pub(crate) use compression::{accept_deflate, judge_deflate, offer_deflate};
 pub(crate) use final_response::{FinalResponse, ReadResponse};
 pub(crate) use head::parse_request;
 pub(crate) use headers::is_token;

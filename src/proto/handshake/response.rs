@@ -32,8 +32,13 @@ pub struct AwaitResponse {
 }
 
 impl AwaitResponse {
-    pub(super) const fn new(accept: String, subprotocols: Vec<String>, limits: &Limits) -> Self {
-        let expected = Expected { accept: Accept::Exactly(accept), subprotocols, extensions: Vec::new() };
+    pub(super) const fn new(
+        accept: String,
+        subprotocols: Vec<String>,
+        extensions: Vec<String>,
+        limits: &Limits,
+    ) -> Self {
+        let expected = Expected { accept: Accept::Exactly(accept), subprotocols, extensions };
         Self { reading: ReadResponse::new(limits), expected }
     }
 

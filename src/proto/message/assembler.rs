@@ -35,6 +35,14 @@ impl Assembler {
         }
     }
 
+    /// The payload so far.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match &self.body {
+            Body::Text(buffer) => buffer.bytes(),
+            Body::Binary(buffer) => buffer,
+        }
+    }
+
     /// Continuation frames so far, empty ones included.
     pub(crate) const fn continuations(&self) -> u64 {
         self.continuations

@@ -13,11 +13,12 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinSet,
+    time::sleep,
 };
 use tokio_util::io::InspectWriter;
 use wireline::server::Acceptor;
 
-use super::directory::Directory;
+use super::{POLLING, directory::Directory};
 
 /// A running browser; it is killed with the value.
 pub(super) struct Browser {
@@ -27,6 +28,28 @@ pub(super) struct Browser {
 
 impl Browser {
     pub(super) fn open(url: &str) -> Self {
+        Self::start(&[url])
+    }
+
+    /// A browser without a page, whose pages are opened and driven by the programs that it listens to.
+    pub(super) fn driven() -> Self {
+        Self::start(&["--remote-debugging-port=0", "about:blank"])
+    }
+
+    /// The WebSocket URL that a driven browser listens on, once it does.
+    pub(super) async fn driver_url(&self) -> String {
+        // Its second line is the path. There is no other sign of it than the file.
+        let file = self.profile.path().join("DevToolsActivePort");
+        loop {
+            let written = fs::read_to_string(&file).unwrap_or_default();
+            if let Some((port, path)) = written.split_once('\n').filter(|(_, path)| !path.is_empty()) {
+                return format!("ws://127.0.0.1:{port}{path}");
+            }
+            sleep(POLLING).await;
+        }
+    }
+
+    fn start(arguments: &[&str]) -> Self {
         let profile = Directory::new();
         let log = File::create(profile.path().join("log")).expect("a file under target");
         let process = Command::new("/usr/bin/chromium")
@@ -35,7 +58,7 @@ impl Browser {
             // The certificate was made for this test: no browser knows its authority.
             .arg("--ignore-certificate-errors")
             .arg(format!("--user-data-dir={}", profile.path().display()))
-            .arg(url)
+            .args(arguments)
             // Its temporary files go with the profile. It puts a socket among them, so that their path must be short.
             .current_dir(profile.path())
             .env("TMPDIR", ".")
