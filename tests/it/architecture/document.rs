@@ -37,8 +37,7 @@ fn codemap(text: &str) -> Vec<String> {
     // The first line is the block's language.
     for line in block.lines().skip(1) {
         above.truncate((line.len() - line.trim_start().len()) / 2);
-        let mut words = line.split_whitespace();
-        while let Some(word) = words.next() {
+        for word in line.split_whitespace() {
             let name = word.trim_end_matches(',');
             found.push(format!("{}{name}", above.concat()));
             if name == word {

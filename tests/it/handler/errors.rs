@@ -297,7 +297,7 @@ fn handshakes_panic_for_no_flag_of_open_connections_s3_5() {
 fn panic_on_new_connection_and_on_shutdown_panic_s2_2() {
     let settings = Settings { panic_on_new_connection: true, ..Settings::default() };
     let nobody = super::wire::Refused::new();
-    let client = Spec::new().settings(settings).connect(Mode::Run, &[nobody.url.clone()]);
+    let client = Spec::new().settings(settings).connect(Mode::Run, std::slice::from_ref(&nobody.url));
     assert!(client.panicked().contains("Unable to connect"));
 
     let settings = Settings { panic_on_shutdown: true, ..Settings::default() };

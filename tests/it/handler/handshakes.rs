@@ -224,7 +224,8 @@ fn the_handshake_has_a_deadline_s3_5_and_4_timeouts() {
         }
     }
     // Open connections have none.
-    let server = Spec::new().settings(short()).serve(Mode::Run);
+    let settings = Settings { handshake_timeout: Duration::from_millis(700), ..Settings::default() };
+    let server = Spec::new().settings(settings).serve(Mode::Run);
     let mut peer = Raw::open(server.address);
     let mut late = Raw::dial(server.address);
     late.write("GET");

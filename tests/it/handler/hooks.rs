@@ -47,15 +47,16 @@ fn replace(mut frame: Frame) -> wireline::handler::Result<Option<Frame>> {
 
 #[test]
 fn what_on_frame_returns_is_used_s3_3() {
-    let rows: &[(proto::Frame, &[&str], &[proto::Frame])] = &[
-        (text("hi"), &["on_message HI"], &[]),
-        (proto::Frame::new(Opcode::Binary, "as text"), &["on_message as text"], &[]),
-        (ping("p"), &[], &[pong("p!")]),
-        (close(1000, "bye"), &["on_close Away changed"], &[close(1001, "")]),
+    type Row = (proto::Frame, &'static [&'static str], Vec<proto::Frame>);
+    let rows: [Row; 4] = [
+        (text("hi"), &["on_message HI"], vec![]),
+        (proto::Frame::new(Opcode::Binary, "as text"), &["on_message as text"], vec![]),
+        (ping("p"), &[], vec![pong("p!")]),
+        (close(1000, "bye"), &["on_close Away changed"], vec![close(1001, "")]),
     ];
     block_on(async {
         for role in ROLES {
-            for (frame, callbacks, answers) in rows {
+            for (frame, callbacks, answers) in &rows {
                 let conn = Spec::new().on_frame(replace).attach(role).await;
                 conn.arrive([frame.clone()]).await;
                 assert_eq!(conn.log.callbacks()[1..], **callbacks, "{role:?}, {frame:?}");

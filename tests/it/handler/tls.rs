@@ -205,7 +205,8 @@ fn the_hooks_have_their_place_in_the_order_s3_2_and_6_and_4_tls() {
     for (case, settings, hooks, with_tls) in servers {
         let server = serve(settings, hooks, with_tls);
         // IP hosts are allowed.
-        for host in ["localhost", "127.0.0.1"] {
+        for (before, host) in ["localhost", "127.0.0.1"].into_iter().enumerate() {
+            server.log.await_times("connection_lost", before);
             let hooks = Hooks { client: Some(identity.client()), ..Hooks::default() };
             let log = connect(&format!("wss://{host}:{}/", server.address.port()), hooks, Settings::default());
             assert_eq!(log.all(), CONNECTED, "4: TLS, {case}, {host}");
@@ -268,18 +269,20 @@ fn strangers_at_a_tls_port_free_their_slot_s6() {
     }
     let errors = server.log.only("on_error");
     assert_eq!(errors, ["on_error Ssl", "on_error Io(TimedOut)", "on_error Io(TimedOut)"]);
-    let hooks = Hooks { client: Some(identity.client()), ..Hooks::default() };
-    let url = format!("wss://{}/", server.address);
-    assert_eq!(connect(&url, hooks, Settings::default()).all(), CONNECTED, "there is a place again");
+    assert_eq!(server.log.count("made"), 3);
+    drop(Raw::dial(server.address));
+    server.log.await_times("made", 4);
     server.shut_down();
 }
 
 #[test]
 fn a_tls_client_of_a_plain_port_fails_with_ssl_or_in_time_s6() {
-    let settings = Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
-    for (answer, expected) in
-        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "on_error Ssl"), (b"", "on_error Io(TimedOut)")]
-    {
+    let short = Settings { handshake_timeout: Duration::from_millis(200), ..Settings::default() };
+    let rows: [(&[u8], Settings, &str); 2] = [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Settings::default(), "on_error Ssl"),
+        (b"", short, "on_error Io(TimedOut)"),
+    ];
+    for (answer, settings, expected) in rows {
         let (listener, url) = listener();
         let peer = std::thread::spawn(move || {
             let mut peer = Raw::accept(&listener);
