@@ -22,9 +22,9 @@ impl Reassembly {
             (OpCode::Continue, true) => None,
             (_, true) => return Err(broken(Violation::ExpectedContinuation)),
             (OpCode::Text, false) if fin => return whole_text(frame, settings).map(Some),
-            (OpCode::Text, false) => Some(Assembler::text()),
+            (OpCode::Text, false) => Some(Assembler::text(Some(settings.max_message_size as u64))),
             (_, false) if fin => return whole_binary(frame, settings).map(Some),
-            (_, false) => Some(Assembler::binary()),
+            (_, false) => Some(Assembler::binary(Some(settings.max_message_size as u64))),
         };
         let mut unfinished = match (self.0.take(), body) {
             (None, Some(body)) => Box::new(Unfinished { body, fragments: 0 }),

@@ -97,7 +97,8 @@ impl Frames {
             return self.whole(&header, header_len, end, input);
         }
         input.advance(header_len);
-        let payload = if is_text_message(&header) { Assembler::text() } else { Assembler::binary() };
+        let most = Some(header.payload_len);
+        let payload = if is_text_message(&header) { Assembler::text(most) } else { Assembler::binary(most) };
         self.continue_payload(Box::new(Arriving { header, received: 0, payload }), input)
     }
 

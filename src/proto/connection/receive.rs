@@ -126,11 +126,11 @@ impl Receiver {
         if let Some(whole) = whole_frame(&header, header_len, input.len()).filter(|_| form == Form::Plain) {
             return match header.opcode {
                 Opcode::Text | Opcode::Binary if header.fin => message(&header, header_len, whole, input),
-                _ => self.small_frame(&header, header_len, whole, input),
+                _ => self.small_frame(&header, header_len, whole, input, limits),
             };
         }
         input.advance(header_len);
-        self.begin_message(header.opcode, form);
+        self.begin_message(header.opcode, form, limits);
         let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
@@ -181,10 +181,10 @@ impl Receiver {
         if continuations > limit { Err(Excess::Fragments { limit }) } else { Ok(()) }
     }
 
-    fn begin_message(&mut self, opcode: Opcode, form: Form) {
+    fn begin_message(&mut self, opcode: Opcode, form: Form, limits: &Limits) {
         let body = match opcode {
-            Opcode::Text => Assembler::text(),
-            Opcode::Binary => Assembler::binary(),
+            Opcode::Text => Assembler::text(limits.max_message),
+            Opcode::Binary => Assembler::binary(limits.max_message),
             Opcode::Continuation => {
                 if let Some(message) = &mut self.message {
                     message.body.continued();
@@ -203,8 +203,9 @@ impl Receiver {
         header_len: usize,
         end: usize,
         input: &mut BytesMut,
+        limits: &Limits,
     ) -> Result<Step<Arrived>, Fault> {
-        self.begin_message(header.opcode, Form::Plain);
+        self.begin_message(header.opcode, Form::Plain, limits);
         let payload = input.get_mut(header_len..end).unwrap_or_default();
         if let Some(mask) = header.mask {
             mask.apply(payload, 0);

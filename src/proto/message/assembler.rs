@@ -1,30 +1,38 @@
-use bytes::{BufMut, Bytes, BytesMut, buf::Limit};
+use bytes::{BufMut, Bytes, buf::Limit};
 
 use crate::proto::{Mask, Message, Violation, message::Utf8Buffer};
 
 /// Puts the pieces of one message together in one growing buffer, as they arrive.
 ///
-/// The buffer grows by doubling as bytes arrive, never because a header announced them. Limits are judged before, on each
-/// header, by whoever owns the assembler.
+/// The buffer grows by doubling as bytes arrive, never because a header announced them, and not beyond the limit. That is
+/// judged before, on each header, by whoever owns the assembler.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     body: Body,
     continuations: u64,
+    most: usize,
 }
 
 #[derive(Debug)]
 enum Body {
     Text(Utf8Buffer),
-    Binary(BytesMut),
+    Binary(Vec<u8>),
 }
 
 impl Assembler {
-    pub(crate) fn text() -> Self {
-        Self { body: Body::Text(Utf8Buffer::default()), continuations: 0 }
+    /// For text of at most `most` bytes, where that is known.
+    pub(crate) fn text(most: Option<u64>) -> Self {
+        Self::of(Body::Text(Utf8Buffer::default()), most)
     }
 
-    pub(crate) fn binary() -> Self {
-        Self { body: Body::Binary(BytesMut::new()), continuations: 0 }
+    /// For bytes, at most so many of them.
+    pub(crate) fn binary(most: Option<u64>) -> Self {
+        Self::of(Body::Binary(Vec::new()), most)
+    }
+
+    fn of(body: Body, most: Option<u64>) -> Self {
+        let most = most.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+        Self { body, continuations: 0, most }
     }
 
     /// Bytes of payload so far.
@@ -54,6 +62,7 @@ impl Assembler {
 
     /// Takes the next piece by copying it.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
+        self.make_room(piece.len());
         match &mut self.body {
             Body::Text(buffer) => {
                 buffer.append(piece);
@@ -68,21 +77,33 @@ impl Assembler {
 
     /// Room to read the next piece into directly, of at most `at_most` bytes; [`Assembler::filled`] must follow.
     pub(crate) fn spare(&mut self, at_most: usize) -> Spare<'_> {
-        let (len, capacity) = match &self.body {
-            Body::Text(buffer) => (buffer.len(), buffer.capacity()),
-            Body::Binary(buffer) => (buffer.len(), buffer.capacity()),
-        };
-        if capacity == len {
-            // Doubling: what is there already is copied at most log2 times.
-            let room = at_most.min(len.max(FIRST_SPARE));
-            match &mut self.body {
-                Body::Text(buffer) => buffer.reserve(room),
-                Body::Binary(buffer) => buffer.reserve(room),
-            }
+        if self.capacity() == self.len() {
+            self.make_room(at_most.min(self.len().max(FIRST_SPARE)));
         }
         match &mut self.body {
             Body::Text(buffer) => Spare(buffer.spare(at_most)),
             Body::Binary(buffer) => Spare(buffer.limit(at_most)),
+        }
+    }
+
+    const fn capacity(&self) -> usize {
+        match &self.body {
+            Body::Text(buffer) => buffer.capacity(),
+            Body::Binary(buffer) => buffer.capacity(),
+        }
+    }
+
+    /// By doubling, so that what is there already is copied at most log2 times; and not beyond what may come.
+    fn make_room(&mut self, additional: usize) {
+        let (len, capacity) = (self.len(), self.capacity());
+        if capacity - len >= additional {
+            return;
+        }
+        let doubled = capacity.saturating_mul(2).min(self.most).saturating_sub(len);
+        let room = doubled.max(additional);
+        match &mut self.body {
+            Body::Text(buffer) => buffer.reserve_exact(room),
+            Body::Binary(buffer) => buffer.reserve_exact(room),
         }
     }
 
@@ -113,13 +134,13 @@ impl Assembler {
 }
 
 /// What is kept must not pin more than four times its length.
-pub(super) fn slim(buffer: BytesMut) -> Bytes {
-    if buffer.capacity() / 4 > buffer.len() { Bytes::copy_from_slice(&buffer) } else { buffer.freeze() }
+pub(super) fn slim(buffer: Vec<u8>) -> Bytes {
+    if buffer.capacity() / 4 > buffer.len() { Bytes::copy_from_slice(&buffer) } else { buffer.into() }
 }
 
 /// A limited window at the end of a message's buffer.
 #[derive(Debug)]
-pub(crate) struct Spare<'a>(Limit<&'a mut BytesMut>);
+pub(crate) struct Spare<'a>(Limit<&'a mut Vec<u8>>);
 
 impl Spare<'_> {
     pub(crate) const fn buf(&mut self) -> &mut impl BufMut {

@@ -10,7 +10,7 @@
 
 use std::{fmt, ops::Deref};
 
-use bytes::{BufMut, Bytes, BytesMut, buf::Limit};
+use bytes::{BufMut, Bytes, buf::Limit};
 
 use crate::proto::message::assembler::slim;
 
@@ -162,7 +162,7 @@ impl PartialEq<&str> for Utf8Bytes {
 /// that is not complete.
 #[derive(Debug, Default)]
 pub(crate) struct Utf8Buffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// Everything before this index is UTF-8, ending at a code point's end. At most 3 bytes may follow it.
     validated: usize,
 }
@@ -176,11 +176,11 @@ impl Utf8Buffer {
         &self.bytes
     }
 
-    pub(crate) fn reserve(&mut self, additional: usize) {
-        self.bytes.reserve(additional);
+    pub(crate) fn reserve_exact(&mut self, additional: usize) {
+        self.bytes.reserve_exact(additional);
     }
 
-    pub(crate) fn capacity(&self) -> usize {
+    pub(crate) const fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
@@ -190,7 +190,7 @@ impl Utf8Buffer {
     }
 
     /// Room to append to directly; [`Utf8Buffer::validate`] must follow.
-    pub(crate) fn spare(&mut self, at_most: usize) -> Limit<&mut BytesMut> {
+    pub(crate) fn spare(&mut self, at_most: usize) -> Limit<&mut Vec<u8>> {
         (&mut self.bytes).limit(at_most)
     }
 

@@ -35,7 +35,7 @@ fn limited(id: &'static str, from: &'static str, mebibytes: usize) -> Row {
         config.limits.max_message = Some((mebibytes * MIB) as u64);
         config.deflate = Some(fresh());
     };
-    let heap = i64::try_from(2 * mebibytes * MIB + BESIDE).unwrap();
+    let heap = i64::try_from((mebibytes + 1) * MIB + BESIDE).unwrap();
     Row::new(id, from, "")
         .config(set)
         .extensions(PARAMETERS, PARAMETERS)
