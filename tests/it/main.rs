@@ -16,7 +16,6 @@ mod cancellation;
 mod closing;
 mod finishing;
 mod halves;
-mod handler;
 mod liveness;
 
 #[cfg(feature = "tls")]
