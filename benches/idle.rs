@@ -6,7 +6,8 @@
 //!
 //! A child process serves; this one opens the connections (2,000 by default), has one message echoed on each, lets them
 //! rest, and reads the growth of the child's resident memory. Beside wireline with all its defaults, keepalive included,
-//! stands a bare task that echoes bytes with tokio and nothing else.
+//! stand a handler of the callback module for each connection, under its blocking `listen`, and a bare task that echoes
+//! bytes with tokio and nothing else.
 
 use std::{
     cell::RefCell,
@@ -32,13 +33,16 @@ fn main() {
     }
     let connections = arguments.first().and_then(|count| count.parse().ok()).unwrap_or(2000);
     println!("resident bytes per idle connection, {connections} connections");
-    for kind in ["bare", "wireline"] {
+    for kind in ["bare", "wireline", "handler"] {
         let bytes = measure(kind, connections);
         println!("{kind:10} {bytes:6}");
     }
 }
 
 fn serve_as(kind: &str) {
+    if kind == "handler" {
+        return handlers().expect("the server of handlers");
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match kind {
         "bare" => runtime.block_on(bare()).expect("the bare server"),
@@ -57,6 +61,16 @@ async fn wireline_echo() -> wireline::Result<()> {
             Ok(())
         })
         .await
+}
+
+/// A handler that holds its sender and nothing else. Only the limit on connections is not the default.
+fn handlers() -> wireline::handler::Result<()> {
+    use wireline::handler::{Builder, Message, Sender, Settings};
+    let settings = Settings { max_connections: 1_000_000, ..Settings::default() };
+    let ws = Builder::new().with_settings(settings).build(|out: Sender| move |message: Message| out.send(message))?;
+    let ws = ws.bind("127.0.0.1:0")?;
+    println!("{}", ws.local_addr()?);
+    ws.run().map(drop)
 }
 
 /// The floor: one task, one socket, one scratch buffer per thread.

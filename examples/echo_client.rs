@@ -1,21 +1,23 @@
 //! Sends messages to an echo server, checks what comes back, and says so.
 //!
 //! ```text
-//! cargo run --release --example echo_client -- URL [--messages N] [--size B]
+//! cargo run --release --example echo_client -- URL [--messages N] [--size B] [--deflate]
 //! ```
 //!
-//! Exits with 0 if every message came back as it was sent.
+//! With --deflate, it offers to compress messages, and the server must accept. Exits with 0 if every message came back as
+//! it was sent.
 
 use std::error::Error;
 
-use wireline::{CloseCode, Message};
+use wireline::{Client, CloseCode, Message, proto::deflate::DeflateConfig};
 
-const USAGE: &str = "usage: echo_client URL [--messages N] [--size B]";
+const USAGE: &str = "usage: echo_client URL [--messages N] [--size B] [--deflate]";
 
 struct Options {
     url: String,
     messages: usize,
     size: usize,
+    deflate: Option<DeflateConfig>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -36,7 +38,15 @@ async fn main() {
 }
 
 async fn echo(options: Options) -> Result<(), Box<dyn Error>> {
-    let mut ws = wireline::connect(&options.url).await?;
+    let mut client = Client::new(&options.url)?;
+    let compressed = options.deflate.is_some();
+    if let Some(deflate) = options.deflate {
+        client = client.deflate(deflate)?;
+    }
+    let (mut ws, response) = client.connect().await?;
+    if compressed && !response.headers().contains_key("sec-websocket-extensions") {
+        return Err("the server does not compress".into());
+    }
     for number in 0..options.messages {
         let message = message(number, options.size);
         ws.send(message.clone()).await?;
@@ -58,7 +68,7 @@ fn message(number: usize, size: usize) -> Message {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<dyn Error>> {
-    let mut options = Options { url: String::new(), messages: 10, size: 32 };
+    let mut options = Options { url: String::new(), messages: 10, size: 32, deflate: None };
     while let Some(argument) = arguments.next() {
         let mut number = || -> Result<usize, Box<dyn Error>> {
             let value = arguments.next().ok_or(format!("{argument} needs a number\n{USAGE}"))?;
@@ -67,6 +77,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Box<d
         match argument.as_str() {
             "--messages" => options.messages = number()?,
             "--size" => options.size = number()?,
+            "--deflate" => options.deflate = Some(DeflateConfig::default()),
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}\n{USAGE}").into()),
             url => options.url = url.into(),
         }

@@ -1,20 +1,22 @@
 //! Sends every message back, by either API.
 //!
 //! ```text
-//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream|handler] [--max-message BYTES]
+//! cargo run --release --example echo_server -- [ADDR] [--threads N] [--path stream|handler] \
+//!     [--max-message BYTES] [--deflate]
 //! ```
 //!
 //! ADDR defaults to 127.0.0.1:9001. With one thread, the default, that thread serves all connections. The path is the API:
-//! one async block for each connection, or callbacks.
+//! one async block for each connection, or callbacks. With --deflate, messages are compressed for clients that offer it.
 
 use std::error::Error;
 
 use wireline::{
     Config, Server,
-    handler::{Builder, Sender, Settings},
+    handler::{Builder, Handler, Message, Sender, Settings, deflate::DeflateHandler},
+    proto::deflate::DeflateConfig,
 };
 
-const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream|handler] [--max-message BYTES]";
+const USAGE: &str = "usage: echo_server [ADDR] [--threads N] [--path stream|handler] [--max-message BYTES] [--deflate]";
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -23,6 +25,12 @@ struct Options {
     threads: usize,
     path: Path,
     max_message: Option<usize>,
+    compression: Compression,
+}
+
+enum Compression {
+    Off,
+    Deflate,
 }
 
 enum Path {
@@ -40,7 +48,12 @@ fn main() {
 fn run(options: Options) -> Result<()> {
     match options.path {
         Path::Stream => runtime(options.threads)?.block_on(stream(options)),
-        Path::Handler => handler(&options),
+        Path::Handler => match options.compression {
+            Compression::Off => handler(&options, |out| move |message| out.send(message)),
+            Compression::Deflate => {
+                handler(&options, |out| DeflateHandler::new(move |message: Message| out.send(message)))
+            }
+        },
     }
 }
 
@@ -56,6 +69,9 @@ async fn stream(options: Options) -> Result<()> {
     if let Some(bytes) = options.max_message {
         config.limits.max_message = Some(bytes.try_into()?);
     }
+    if let Compression::Deflate = options.compression {
+        config.deflate = Some(DeflateConfig::default());
+    }
     let server = Server::bind(&options.address).await?.config(config)?;
     println!("listening on ws://{}", server.local_addr()?);
     server
@@ -70,7 +86,7 @@ async fn stream(options: Options) -> Result<()> {
     Ok(())
 }
 
-fn handler(options: &Options) -> Result<()> {
+fn handler<H: Handler + Send + 'static>(options: &Options, factory: impl FnMut(Sender) -> H) -> Result<()> {
     let defaults = Settings::default();
     let settings = Settings {
         max_connections: 20_000,
@@ -82,7 +98,7 @@ fn handler(options: &Options) -> Result<()> {
         method_strict: true,
         ..defaults
     };
-    let server = Builder::new().with_settings(settings).build(|out: Sender| move |message| out.send(message))?;
+    let server = Builder::new().with_settings(settings).build(factory)?;
     if options.threads == 1 {
         let server = server.bind(&options.address)?;
         println!("listening on ws://{}", server.local_addr()?);
@@ -98,7 +114,13 @@ fn handler(options: &Options) -> Result<()> {
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
-    let mut options = Options { address: "127.0.0.1:9001".into(), threads: 1, path: Path::Stream, max_message: None };
+    let mut options = Options {
+        address: "127.0.0.1:9001".into(),
+        threads: 1,
+        path: Path::Stream,
+        max_message: None,
+        compression: Compression::Off,
+    };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value\n{USAGE}"));
         match argument.as_str() {
@@ -117,7 +139,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options> {
                     _ => return Err("--path takes stream or handler".into()),
                 }
             }
-            "--deflate" => return Err("--deflate: there is no permessage-deflate in this version".into()),
+            "--deflate" => options.compression = Compression::Deflate,
             flag if flag.starts_with('-') => return Err(format!("unknown option {flag}\n{USAGE}").into()),
             address => options.address = address.into(),
         }

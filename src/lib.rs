@@ -69,6 +69,7 @@
 //!
 //! - `tls` (default): `wss` by rustls with its own default provider and Mozilla's root certificates.
 //! - `tls-no-provider`: the same without a cryptography provider, for programs that bring theirs.
+//! - `deflate` (default): permessage-deflate (RFC 7692), once a configuration turns it on.
 //! - `native-roots`: the operating system's root certificates beside Mozilla's.
 
 pub mod server;

@@ -51,7 +51,8 @@ pub(super) async fn dial<H: Handler>(
     let mut ask = Vec::new();
     request.format(&mut ask)?;
     let expected = expect(agent, &request)?;
-    let mut stream = reach(agent, url, security, deadline).await?;
+    let addresses = attend(agent, deadline, addresses(url)).await??;
+    let mut stream = reach(agent, url, security, addresses, deadline).await?;
     let (peer_addr, local_addr) = (stream.peer_addr().ok(), stream.local_addr().ok());
     let mut input = BytesMut::new();
     let limits = agent.config().limits.clone();
@@ -92,15 +93,16 @@ fn expect<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<Expected> {
     })
 }
 
-/// A stream to the first of the host's addresses that can be reached.
+/// A stream to the first of the addresses that can be reached.
 async fn reach<H: Handler>(
     agent: &mut Agent<H>,
     url: &Url,
     scheme: Scheme,
+    addresses: Vec<SocketAddr>,
     deadline: Instant,
 ) -> Result<Transport, Unopened> {
     let mut failure = Error::from(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
-    for address in attend(agent, deadline, addresses(url)).await?? {
+    for address in addresses {
         let stream = match attend(agent, deadline, TcpStream::connect(address)).await? {
             Ok(stream) => stream,
             Err(error) => {
@@ -160,4 +162,55 @@ fn rejected(response: &Response) -> Error {
     let location = location.map_or_else(String::new, |location| format!(", Location: {location}"));
     let details = format!("the server answered {} {} and not 101{location}", response.status(), response.reason());
     Error::new(ErrorKind::Protocol, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+    use crate::{
+        handler::{
+            Message, Settings,
+            hub::{Hub, Owner},
+            timeouts::after,
+        },
+        websocket::now,
+    };
+
+    /// The address that was reached of these, or the kind of the error.
+    async fn reached(addresses: &[SocketAddr]) -> Result<Option<SocketAddr>, io::ErrorKind> {
+        let hub = Hub::new(Settings::default(), Owner::WebSocket);
+        let mut agent = Agent::new(|_: Message| Ok(()), hub.join(None), Arc::clone(&hub.rules));
+        let url = Url::parse("ws://localhost/").expect("a URL");
+        let deadline = after(now(), Duration::from_secs(30));
+        match reach(&mut agent, &url, Scheme::Plain, addresses.to_vec(), deadline).await {
+            Ok(stream) => Ok(stream.peer_addr().ok()),
+            Err(Unopened::Because(Error { kind: ErrorKind::Io(error), .. })) => Err(error.kind()),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn d26_the_first_address_that_does_not_refuse_is_reached() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let listens = listener.local_addr().expect("an address");
+        // Bound and not listening: its port refuses, and nobody else gets it.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let refuses = socket.local_addr().expect("an address");
+        let rows: [(&[SocketAddr], _); 6] = [
+            (&[listens], Ok(Some(listens))),
+            (&[refuses, listens], Ok(Some(listens))),
+            (&[refuses, refuses, listens, refuses], Ok(Some(listens))),
+            (&[listens, refuses], Ok(Some(listens))),
+            (&[refuses, refuses], Err(io::ErrorKind::ConnectionRefused)),
+            (&[], Err(io::ErrorKind::NotFound)),
+        ];
+        for (addresses, expected) in rows {
+            assert_eq!(reached(addresses).await, expected, "{addresses:?}");
+        }
+    }
 }

@@ -14,6 +14,8 @@ mod opening;
 mod backpressure;
 mod cancellation;
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod finishing;
 mod halves;
 mod liveness;

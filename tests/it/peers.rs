@@ -6,6 +6,8 @@
 mod browser;
 mod certificate;
 mod chat;
+#[cfg(feature = "deflate")]
+mod deflate;
 mod directory;
 mod program;
 mod scenario;

@@ -23,7 +23,7 @@ export function equal(step, actual, expected) {
 }
 
 /** A WebSocket whose messages are waited for one after the other. */
-class Connection {
+export class Connection {
   #socket;
   #arrived = [];
   #wake = () => {};

@@ -87,7 +87,7 @@ impl Drop for Browser {
     }
 }
 
-/// The server of tests/peers/page.html, whose origin is the page's.
+/// The server of tests/peers/page.html and deflate.html, whose origin is the page's.
 pub(super) struct Page {
     listener: TcpListener,
 }
@@ -104,6 +104,12 @@ impl Page {
     /// The page that plays the scenario against the WebSocket server at `server`.
     pub(super) fn url(&self, server: &str) -> String {
         format!("{}/?{server}", self.origin())
+    }
+
+    /// The page that exchanges compressed messages with the servers at `servers`.
+    #[cfg(feature = "deflate")]
+    pub(super) fn deflate_url(&self, servers: &[String]) -> String {
+        format!("{}/deflate?{}", self.origin(), servers.join(","))
     }
 
     /// Serves the page until it has reported, and returns the report.
@@ -144,6 +150,8 @@ async fn answer(stream: TcpStream, report: mpsc::Sender<String>) -> std::io::Res
 
     let (status, kind, text) = match request.split([' ', '?']).nth(1) {
         Some("/") => ("200 OK", "text/html", include_str!("../../peers/page.html")),
+        Some("/deflate") => ("200 OK", "text/html", include_str!("../../peers/deflate.html")),
+        Some("/deflate.mjs") => ("200 OK", "text/javascript", include_str!("../../peers/deflate.mjs")),
         Some("/scenario.mjs") => ("200 OK", "text/javascript", include_str!("../../peers/scenario.mjs")),
         Some("/report") => ("200 OK", "text/plain", ""),
         _ => ("404 Not Found", "text/plain", ""),

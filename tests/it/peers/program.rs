@@ -22,6 +22,11 @@ impl Peer {
     pub(super) const AIOHTTP: Self =
         Self { interpreter: "target/peers/python/bin/python", program: "tests/peers/peer_aiohttp.py" };
     pub(super) const WS: Self = Self { interpreter: "node", program: "tests/peers/peer_ws.mjs" };
+    #[cfg(feature = "deflate")]
+    pub(super) const WEBSOCKETS_DEFLATE: Self =
+        Self { program: "tests/peers/deflate_websockets.py", ..Self::WEBSOCKETS };
+    #[cfg(feature = "deflate")]
+    pub(super) const WS_DEFLATE: Self = Self { program: "tests/peers/deflate_ws.mjs", ..Self::WS };
 
     /// Plays the scenario against the server at `url`. An error is what the program printed.
     pub(super) async fn run_client(self, url: &str, certificate: Option<&Certificate>) -> Result<(), String> {
@@ -30,11 +35,24 @@ impl Peer {
         if let Some(certificate) = certificate {
             command.arg("--ca").arg(certificate.ca_file());
         }
+        self.run(command).await.map(drop)
+    }
+
+    /// Exchanges compressed messages with the servers at `urls`, and returns what the program printed. So is an error.
+    #[cfg(feature = "deflate")]
+    pub(super) async fn exchange(self, urls: &[String]) -> Result<String, String> {
+        let mut command = self.command();
+        command.arg("client").args(urls);
+        self.run(command).await
+    }
+
+    async fn run(self, mut command: Command) -> Result<String, String> {
         let output = command.output().await.unwrap_or_else(|error| self.missing(&error));
-        match output.status.success() {
-            true => Ok(()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-        }
+        let (outcome, printed): (fn(String) -> _, _) = match output.status.success() {
+            true => (Ok, output.stdout),
+            false => (Err, output.stderr),
+        };
+        outcome(String::from_utf8_lossy(&printed).into_owned())
     }
 
     /// Returns once the server listens.

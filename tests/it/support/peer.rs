@@ -19,6 +19,7 @@ use wireline::{
 
 use super::{
     alloc::{Meter, uncounted},
+    opening::Opening,
     script::{Part, Source, Wait},
 };
 
@@ -65,6 +66,9 @@ pub(crate) struct Peer(Rc<RefCell<State>>);
 
 #[derive(Debug)]
 pub(crate) struct State {
+    opening: Option<Opening>,
+    /// What our end wrote in the opening handshake, if there was one.
+    pub(crate) head: String,
     source: Source,
     after: After,
     wait: Wait,
@@ -109,6 +113,8 @@ impl Peer {
     pub(crate) fn new(source: Source, after: After) -> Self {
         uncounted(|| {
             Self(Rc::new(RefCell::new(State {
+                opening: None,
+                head: String::new(),
                 source,
                 after,
                 wait: Wait::No,
@@ -136,6 +142,11 @@ impl Peer {
     pub(crate) fn vectored(self) -> Self {
         self.0.borrow_mut().vectored = Vectored::Yes;
         self
+    }
+
+    /// Begins with this handshake, before anything of the script.
+    pub(super) fn opens(&self, opening: Opening) {
+        self.0.borrow_mut().opening = Some(opening);
     }
 
     /// Measures the heap from here on.
@@ -203,7 +214,26 @@ impl State {
         }
     }
 
+    /// One more step of the opening handshake.
+    fn opened(&mut self) {
+        if let Some(head) = self.opening.as_mut().and_then(Opening::finished) {
+            self.opening = None;
+            self.head = head;
+        }
+        self.reader.take().into_iter().for_each(Waker::wake);
+    }
+
     fn poll_read(&mut self, cx: &Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Some(opening) = &mut self.opening {
+            let reply = opening.read(out.remaining());
+            out.put_slice(&reply);
+            if reply.is_empty() {
+                self.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.opened();
+            return Poll::Ready(Ok(()));
+        }
         self.charge();
         self.read_calls += 1;
         if self.wait == Wait::Yes {
@@ -229,6 +259,15 @@ impl State {
     }
 
     fn poll_write(&mut self, cx: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(opening) = &mut self.opening {
+            let mut written = 0;
+            for slice in slices {
+                opening.written(slice);
+                written += slice.len();
+            }
+            self.opened();
+            return Poll::Ready(Ok(written));
+        }
         self.charge();
         self.write_calls += 1;
         if self.shutdown == Shutdown::Yes || self.failed.is_some() {

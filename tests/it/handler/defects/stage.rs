@@ -69,12 +69,6 @@ impl Log {
         self.wait(what, |entries| entries.iter().filter(|(_, told)| told == what).count() >= count).await;
     }
 
-    /// Waits until that connection has been told so much.
-    pub(super) async fn until_count(&self, id: u32, count: usize) {
-        let what = format!("{count} calls of {id}");
-        self.wait(&what, |entries| entries.iter().filter(|(whose, _)| *whose == id).count() >= count).await;
-    }
-
     async fn wait(&self, what: &str, met: impl FnMut(&Vec<(u32, String)>) -> bool) {
         let mut entries = self.0.subscribe();
         let waited = timeout(PATIENCE, entries.wait_for(met)).await.is_ok();

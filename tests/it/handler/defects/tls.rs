@@ -230,11 +230,12 @@ async fn d8_failing_tls_handshakes_leak_no_place() {
 }
 
 /// Says what it was told in full.
-struct Complains(Log);
+struct Complains(Sender, Log);
 
 impl Handler for Complains {
     fn on_error(&mut self, err: Error) {
-        self.0.note(0, err.to_string());
+        self.1.note(self.0.connection_id(), err.to_string());
+        self.1.note(self.0.connection_id(), "told");
     }
 }
 
@@ -243,13 +244,13 @@ async fn d8_tls_without_a_configuration_is_an_error_of_each_connection_and_leaks
     let log = Log::new();
     let told = log.clone();
     let settings = Settings { max_connections: 2, encrypt_server: true, ..Settings::default() };
-    let server = listen(settings, move |_: Sender| Complains(told.clone()));
-    for number in 1..=4 {
+    let server = listen(settings, move |out: Sender| Complains(out, told.clone()));
+    for id in 0..4 {
         assert_eq!(Wire::to(server.address).await.rest().await, b"");
-        log.until_count(0, number).await;
-        let last = log.of(0).pop().expect("a line");
-        assert!(last.starts_with("WebSocket Protocol Error"), "{last}");
-        assert!(last.contains("with_tls") && last.contains("upgrade_ssl_server"), "{last}");
+        log.until(id, "told").await;
+        let text = log.of(id).remove(0);
+        assert!(text.starts_with("WebSocket Protocol Error"), "{text}");
+        assert!(text.contains("with_tls") && text.contains("upgrade_ssl_server"), "{text}");
     }
     server.shut_down().await;
 }

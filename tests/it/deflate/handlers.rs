@@ -1,0 +1,94 @@
+//! `DeflateHandler`: handlers whose connections compress, against peers that are scripted byte by byte.
+
+mod broadcast;
+mod defects;
+mod negotiated;
+mod rig;
+
+use wireline::handler::{Settings, deflate::DeflateHandler};
+
+use self::rig::{Logged, Raw, serve};
+use super::{FLUSHED, frame, payload};
+
+fn text() -> String {
+    "a text that repeats itself ".repeat(20)
+}
+
+/// However a message travels, the handler's own hooks see it inflated, in one final frame without reserved bits; control
+/// frames are as they are, and never compressed.
+#[test]
+fn inner_hooks_see_one_inflated_final_frame_a_message() {
+    let (log, seen) = rig::log();
+    let settings = Settings { fragment_size: 8, ..Settings::default() };
+    let server = serve(settings, move |out| DeflateHandler::new(Logged::echo(out, log.clone())));
+    let (mut raw, _) = Raw::open(server.address, Some("permessage-deflate"));
+    let payload = payload(text().as_bytes());
+    let (begin, rest) = payload.split_at(9);
+    raw.send(0x41, begin);
+    raw.send(0x89, b"between");
+    raw.send(0x00, b"");
+    raw.send(0x80, rest);
+    let mut echo = Vec::new();
+    let mut firsts = Vec::new();
+    while firsts.last() != Some(&0x80) {
+        match raw.frame() {
+            (0x8a, pong) => assert_eq!(pong, b"between"),
+            (first, piece) => {
+                assert!(piece.len() <= 8);
+                firsts.push(first);
+                echo.extend(piece);
+            }
+        }
+    }
+    assert!(firsts.len() > 3 && firsts[0] == 0x41, "{firsts:x?}");
+    assert!(firsts[1..firsts.len() - 1].iter().all(|first| *first == 0), "{firsts:x?}");
+    assert!(!echo.ends_with(&FLUSHED) && echo.len() < text().len());
+    assert_eq!(super::Peer::new().inflate(&echo), text().as_bytes());
+    let whole = format!("TEXT final {}", text().len());
+    let mut seen: Vec<String> = rig::take(&seen, 4);
+    seen.sort();
+    let mut expected =
+        [format!("in {whole}"), format!("out {whole}"), "in PING final 7".into(), "out PONG final 7".into()];
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
+/// Below 128 bytes nothing is gained.
+#[test]
+fn short_messages_go_out_as_they_are() {
+    let (log, _seen) = rig::log();
+    let server = serve(Settings::default(), move |out| DeflateHandler::new(Logged::echo(out, log.clone())));
+    let (mut raw, _) = Raw::open(server.address, Some("permessage-deflate"));
+    raw.send(0xc1, &payload(b"Hello"));
+    assert_eq!(raw.frame(), (0x81, b"Hello".to_vec()));
+    raw.send(0x81, b"plain");
+    assert_eq!(raw.frame(), (0x81, b"plain".to_vec()));
+}
+
+/// `fragments_grow` and `fragments_capacity` bound a compressed message's continuation frames.
+#[test]
+fn fragments_capacity_holds_where_fragments_may_not_grow() {
+    use wireline::handler::deflate::{DeflateBuilder, DeflateSettings};
+    for (fragments, closes) in [(3, false), (4, true)] {
+        let (log, seen) = rig::log();
+        let mut settings = DeflateSettings::default();
+        settings.fragments_grow = false;
+        settings.fragments_capacity = 3;
+        let server = serve(Settings::default(), move |out| {
+            DeflateBuilder::new().with_settings(settings).build(Logged::echo(out, log.clone()))
+        });
+        let (mut raw, _) = Raw::open(server.address, Some("permessage-deflate"));
+        raw.send(0x41, b"");
+        for _ in 1..fragments {
+            raw.send(0x00, b"");
+        }
+        raw.send(0x80, &payload(b"Hello"));
+        let (first, body) = raw.frame();
+        if closes {
+            assert_eq!((first, &body[..2]), (0x88, &1009_u16.to_be_bytes()[..]));
+            assert!(rig::take(&seen, 1).contains(&"error Capacity".to_owned()));
+        } else {
+            assert_eq!((first, &*body), (0x81, &b"Hello"[..]));
+        }
+    }
+}
