@@ -89,7 +89,8 @@ fn opcode_control_payload_fragment_size_and_masking_are_checked_before_the_hook_
     let strict = Settings { masking_strict: true, ..Settings::default() };
     let small = Settings { max_fragment_size: 10, ..Settings::default() };
     let unbuffered = Settings { in_buffer_grow: false, in_buffer_capacity: 10, ..Settings::default() };
-    let rows: &[(&str, Role, Settings, &[u8], &str, u16)] = &[
+    type Row = (&'static str, Role, Settings, &'static [u8], &'static str, u16);
+    let rows: &[Row] = &[
         ("opcode 3", Role::Client, strict, b"\x83\x01x", "Protocol", 1002),
         ("opcode 11", Role::Server, strict, b"\x8b\x80\0\0\0\0", "Protocol", 1002),
         ("ping of 126", Role::Client, strict, b"\x89\x7e\x00\x7e", "Protocol", 1002),
@@ -155,7 +156,8 @@ fn everything_else_is_checked_on_the_frame_that_the_hook_returns_s3_3() {
     };
     let same: Hook = |frame| Ok(Some(frame));
     let not_text = proto::Frame::new(Opcode::Binary, &b"\xff"[..]);
-    let rows: Vec<(&str, Hook, Vec<proto::Frame>, &str)> = vec![
+    type Row = (&'static str, Hook, Vec<proto::Frame>, &'static str);
+    let rows: Vec<Row> = vec![
         ("a fragmented ping", same, vec![part(ping("p"))], "on_error Protocol"),
         ("a fragmented pong", same, vec![part(pong("p"))], "on_error Protocol"),
         ("a fragmented close", same, vec![part(close(1000, ""))], "on_error Protocol"),
