@@ -71,9 +71,7 @@ fn fragments_capacity_holds_where_fragments_may_not_grow() {
     use wireline::handler::deflate::{DeflateBuilder, DeflateSettings};
     for (fragments, closes) in [(3, false), (4, true)] {
         let (log, seen) = rig::log();
-        let mut settings = DeflateSettings::default();
-        settings.fragments_grow = false;
-        settings.fragments_capacity = 3;
+        let settings = DeflateSettings { fragments_grow: false, fragments_capacity: 3, ..DeflateSettings::default() };
         let server = serve(Settings::default(), move |out| {
             DeflateBuilder::new().with_settings(settings).build(Logged::echo(out, log.clone()))
         });

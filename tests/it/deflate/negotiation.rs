@@ -18,8 +18,8 @@ use crate::support::{
     suite::{Ran, Suite},
 };
 
-pub(super) static OFFERS: Suite = Suite::new(|ran| offers(ran));
-pub(super) static ANSWERS: Suite = Suite::new(|ran| answers(ran));
+pub(super) static OFFERS: Suite = Suite::new(offers);
+pub(super) static ANSWERS: Suite = Suite::new(answers);
 
 #[test]
 fn a_server_answers_offers() {
