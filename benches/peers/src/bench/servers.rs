@@ -111,6 +111,7 @@ impl Server {
         match workload.kind {
             Kind::Deflate => command.push("--deflate".to_owned()),
             Kind::Tls => command.push("--tls".to_owned()),
+            Kind::Idle if self.rank == Rank::Peer => command.push("--plain".to_owned()),
             _ => {}
         }
         if name == HANDLER && command[0].ends_with("echo_server") {
@@ -159,6 +160,8 @@ mod tests {
             ("again", "storm", Ok("x/echo_server 127.0.0.1:0")),
             ("yawc", "json8k", Ok("peer echo yawc 127.0.0.1:0 --deflate")),
             ("web-socket", "storm", Err("has no opening handshake")),
+            ("yawc", "idle", Ok("peer echo yawc 127.0.0.1:0 --plain")),
+            ("again", "idle", Ok("x/echo_server 127.0.0.1:0")),
             ("ws-rs", "fan16", Ok("peer broadcast ws-rs 127.0.0.1:0")),
         ];
         for (name, of, expected) in rows {

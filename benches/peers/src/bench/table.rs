@@ -108,7 +108,7 @@ pub(crate) fn markdown(results: &Results) -> Result<String, fmt::Error> {
         results.machine
     )?;
     for failure in failures {
-        writeln!(text, "\n{failure}.")?;
+        writeln!(text, "\n{}.", failure.trim_end_matches('.'))?;
     }
     Ok(text)
 }

@@ -1,7 +1,7 @@
 //! The peers: one program, so that all of them are built alike.
 //!
 //! ```text
-//! peer echo NAME [ADDR] [--deflate | --tls] [--sizes REQUEST REPLY]
+//! peer echo NAME [ADDR] [--deflate | --tls | --plain] [--sizes REQUEST REPLY]
 //! peer broadcast NAME [ADDR]
 //! peer receive NAME --sizes PAYLOAD PAYLOAD URL
 //! ```

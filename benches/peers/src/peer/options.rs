@@ -15,6 +15,8 @@ pub(crate) enum Extra {
     Nothing,
     Deflate,
     Tls,
+    /// Memory counts: no more buffers than the library itself, or its own examples, have.
+    Plain,
 }
 
 impl Options {
@@ -25,6 +27,7 @@ impl Options {
             match &*argument {
                 "--deflate" => options.extra = Extra::Deflate,
                 "--tls" => options.extra = Extra::Tls,
+                "--plain" => options.extra = Extra::Plain,
                 "--sizes" => options.sizes = (size()?, size()?),
                 flag if flag.starts_with('-') => return Err(format!("unknown option {flag}").into()),
                 address => options.address = address.into(),

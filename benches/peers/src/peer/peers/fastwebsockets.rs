@@ -28,20 +28,26 @@ use tokio::{
 use crate::{
     batch::or_flush,
     hub::Hub,
-    options::Options,
+    options::{Extra, Options},
     serve::{Done, serve},
     upgrade::upgrade,
 };
 
 const BUFFER: usize = 32 * 1024;
 
+fn buffer(extra: Extra) -> usize {
+    // Through none, each frame is written at once.
+    if extra == Extra::Plain { 0 } else { BUFFER }
+}
+
 type Reader = FragmentCollectorRead<OwnedReadHalf>;
 type Writer = WebSocketWrite<BufWriter<OwnedWriteHalf>>;
 
 pub(crate) async fn echo(options: Options) -> Done {
-    serve(&options.address, |stream| {
-        unconstrained(async {
-            let (mut reader, mut writer) = accept(stream).await?;
+    let buffer = buffer(options.extra);
+    serve(&options.address, move |stream| {
+        unconstrained(async move {
+            let (mut reader, mut writer) = accept(stream, buffer).await?;
             loop {
                 let frame = or_flush(next(&mut reader), writer.flush()).await??;
                 match frame.opcode {
@@ -61,7 +67,7 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     serve(&options.address, move |stream| {
         let hub = Arc::clone(&hub);
         unconstrained(async move {
-            let (mut reader, mut writer) = accept(stream).await?;
+            let (mut reader, mut writer) = accept(stream, BUFFER).await?;
             let mut deliveries = hub.join();
             let writing = tokio::spawn(unconstrained(async move {
                 while let Some(first) = deliveries.recv().await {
@@ -88,11 +94,11 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     .await
 }
 
-async fn accept(stream: TcpStream) -> Result<(Reader, Writer), wireline_peers::Failure> {
+async fn accept(stream: TcpStream, buffer: usize) -> Result<(Reader, Writer), wireline_peers::Failure> {
     let (stream, _) =
         upgrade(stream, |request| fastwebsockets::upgrade::upgrade(request).map(|(response, _)| response)).await?;
     let (read, write) = stream.into_split();
-    let (mut reader, writer) = after_handshake_split(read, BufWriter::with_capacity(BUFFER, write), Role::Server);
+    let (mut reader, writer) = after_handshake_split(read, BufWriter::with_capacity(buffer, write), Role::Server);
     reader.set_auto_close(false);
     reader.set_auto_pong(false);
     Ok((FragmentCollectorRead::new(reader), writer))

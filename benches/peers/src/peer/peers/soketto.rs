@@ -84,7 +84,9 @@ async fn send(sender: &mut Sender, kind: Data, message: &[u8]) -> Result<(), Fai
 }
 
 async fn accept(stream: TcpStream, extra: Extra) -> Result<(Sender, Receiver), Failure> {
-    let mut server = Server::new(buffered(stream));
+    // The default of both buffers, or room for a batch.
+    let buffer = if extra == Extra::Plain { 8 * 1024 } else { BUFFER };
+    let mut server = Server::new(buffered(stream, buffer));
     if extra == Extra::Deflate {
         server.add_extension(Box::new(Deflate::new(Mode::Server)));
     }
@@ -93,13 +95,13 @@ async fn accept(stream: TcpStream, extra: Extra) -> Result<(Sender, Receiver), F
     Ok(server.into_builder().finish())
 }
 
-fn buffered(stream: TcpStream) -> Buffered {
-    BufReader::with_capacity(BUFFER, BufWriter::with_capacity(BUFFER, stream.compat()))
+fn buffered(stream: TcpStream, buffer: usize) -> Buffered {
+    BufReader::with_capacity(buffer, BufWriter::with_capacity(buffer, stream.compat()))
 }
 
 pub(crate) async fn receive(options: Options) -> Done {
     let stream = TcpStream::connect(options.host()).await?;
-    let mut client = Client::new(buffered(stream), options.host(), "/");
+    let mut client = Client::new(buffered(stream, BUFFER), options.host(), "/");
     if !matches!(client.handshake().await?, ServerResponse::Accepted { .. }) {
         return Err("the handshake failed".into());
     }

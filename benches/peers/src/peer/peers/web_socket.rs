@@ -21,18 +21,25 @@ use crate::{
     batch::or_flush,
     handshake,
     hub::Hub,
-    options::Options,
+    options::{Extra, Options},
     serve::{Done, serve},
 };
 
 const BUFFER: usize = 32 * 1024;
 
+/// Bytes of the buffers for reading and for writing.
+fn buffers(extra: Extra) -> (usize, usize) {
+    // Through none, each frame is written at once; without the other, each part of a header would be read by itself.
+    if extra == Extra::Plain { (8 * 1024, 0) } else { (BUFFER, BUFFER) }
+}
+
 type Reader = WebSocket<BufReader<OwnedReadHalf>>;
 type Writer = WebSocket<BufWriter<OwnedWriteHalf>>;
 
 pub(crate) async fn echo(options: Options) -> Done {
-    serve(&options.address, |stream| async {
-        let (mut reader, mut writer) = accept(stream).await?;
+    let buffers = buffers(options.extra);
+    serve(&options.address, move |stream| async move {
+        let (mut reader, mut writer) = accept(stream, buffers).await?;
         let mut fragments = Vec::new();
         loop {
             match or_flush(reader.recv(), writer.flash()).await?? {
@@ -56,7 +63,7 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     serve(&options.address, move |stream| {
         let hub = Arc::clone(&hub);
         async move {
-            let (mut reader, mut writer) = accept(stream).await?;
+            let (mut reader, mut writer) = accept(stream, (BUFFER, BUFFER)).await?;
             let mut deliveries = hub.join();
             let writing = tokio::spawn(async move {
                 while let Some((kind, message)) = deliveries.recv().await {
@@ -87,12 +94,12 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     .await
 }
 
-async fn accept(stream: TcpStream) -> Result<(Reader, Writer), Failure> {
+async fn accept(stream: TcpStream, buffers: (usize, usize)) -> Result<(Reader, Writer), Failure> {
     let mut stream = BufStream::with_capacity(1024, 1024, stream);
     handshake::accept(&mut stream).await?;
     let (read, write) = stream.into_inner().into_split();
-    let reader = WebSocket::server(BufReader::with_capacity(BUFFER, read));
-    Ok((reader, WebSocket::server(BufWriter::with_capacity(BUFFER, write))))
+    let reader = WebSocket::server(BufReader::with_capacity(buffers.0, read));
+    Ok((reader, WebSocket::server(BufWriter::with_capacity(buffers.1, write))))
 }
 
 fn assemble(kind: DataType, data: Box<[u8]>, fragments: &mut Vec<u8>) -> Option<(MessageType, Vec<u8>)> {

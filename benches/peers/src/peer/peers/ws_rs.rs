@@ -12,7 +12,9 @@ use crate::{
 pub(crate) fn echo(options: &Options) -> Done {
     match options.extra {
         Extra::Deflate => listen(options, |out: Sender| DeflateHandler::new(move |message: Message| out.send(message))),
-        Extra::Nothing | Extra::Tls => listen(options, |out: Sender| move |message: Message| out.send(message)),
+        Extra::Nothing | Extra::Tls | Extra::Plain => {
+            listen(options, |out: Sender| move |message: Message| out.send(message))
+        }
     }
 }
 

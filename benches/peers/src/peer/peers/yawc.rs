@@ -17,6 +17,7 @@ use crate::{
 pub(crate) async fn echo(options: Options) -> Done {
     let settings = match options.extra {
         Extra::Deflate => settings().with_balanced_compression().with_deflate_pool(DeflatePool::new(1)),
+        Extra::Plain => Settings::default(),
         Extra::Nothing | Extra::Tls => settings(),
     };
     serve(&options.address, move |stream| {
