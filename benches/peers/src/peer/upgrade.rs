@@ -35,7 +35,8 @@ where
         }
         std::future::ready(response)
     });
-    http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await?;
+    // Apart, so that what is left of the connection does not have the size of this.
+    Box::pin(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades()).await?;
     let upgraded = upgraded.lock().ok().and_then(|mut upgraded| upgraded.take());
     let (on_upgrade, extensions) = upgraded.ok_or("no request came")?;
     let parts = on_upgrade.await?.downcast::<TokioIo<TcpStream>>().map_err(|_| "another stream came back")?;
