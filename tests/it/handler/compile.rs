@@ -232,7 +232,7 @@ fn send_keeps_its_bound_s2_6<M: Into<Message>>(out: &Sender, message: M) -> Resu
 }
 
 /// All fields are public, with nothing left to be added silently.
-fn settings_are_a_literal_s2_2(settings: Settings) -> Settings {
+fn settings_are_a_literal_s2_2_and_4_additions(settings: Settings) -> Settings {
     Settings { max_connections: 1, queue_size: 1, fragments_grow: false, ..settings }
 }
 

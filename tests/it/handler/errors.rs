@@ -316,3 +316,20 @@ fn panic_on_new_connection_and_on_shutdown_panic_s2_2() {
     drop(peer);
     client.ended();
 }
+
+#[test]
+fn the_default_callbacks_never_fail_4_default_on_error_on_open() {
+    struct Plain;
+    impl wireline::handler::Handler for Plain {}
+    block_on(async {
+        for role in ROLES {
+            let (transport, control) = crate::scripted::Scripted::new();
+            control.arrive(crate::scripted::encode(role, [ping("p"), super::rig::continuation("x")]));
+            control.end();
+            assert!(super::rig::attach(role).run(transport, |_| Plain).await.is_ok(), "{role:?}");
+            let sent = crate::scripted::frames(role, &control.output());
+            let opcodes: Vec<_> = sent.iter().map(|frame| frame.opcode).collect();
+            assert_eq!(opcodes, [Opcode::Pong, Opcode::Close], "4: default on_error, on_open, {role:?}");
+        }
+    });
+}
