@@ -27,7 +27,7 @@
 //! | the handle of a timeout | `mio_extras::timer::Timeout` | [`util::Timeout`](super::util::Timeout) |
 //! | TLS | features `ssl` and `nativetls`; `openssl` or `native-tls` | feature `tls`, a default; `rustls` |
 //! | logging | `log` | [`tracing`], which hands on to `log` where no subscriber is set, so that `env_logger` works; a filter such as `RUST_LOG=ws=debug` becomes `wireline=debug` |
-//! | compression | feature `permessage-deflate`, `ws::deflate` | not in this version |
+//! | compression | feature `permessage-deflate`, `ws::deflate`, which aborts on a current Rust | feature `deflate`, a default; `wireline::handler::deflate` with the same names, bounded by `max_message_size` while it inflates |
 //!
 //! Additions are felt only by literals of [`Settings`](super::Settings) without `..Settings::default()`, which has five
 //! more fields, by matches on [`ErrorKind`](super::ErrorKind) without `_`, where `Ssl` is always there and `SslHandshake`

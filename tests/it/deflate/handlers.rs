@@ -5,7 +5,8 @@ mod defects;
 mod negotiated;
 mod rig;
 
-use wireline::handler::{Settings, deflate::DeflateHandler};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use wireline::handler::{Attach, Message, Settings, deflate::DeflateHandler};
 
 use self::rig::{Logged, Raw, serve};
 use super::{FLUSHED, frame, payload};
@@ -89,4 +90,40 @@ fn fragments_capacity_holds_where_fragments_may_not_grow() {
             assert_eq!((first, &*body), (0x81, &b"Hello"[..]));
         }
     }
+}
+
+/// What cannot be inflated is against the protocol; text is judged when it is inflated.
+#[test]
+fn bad_data_is_an_error_of_the_protocol_and_bad_text_one_of_encoding() {
+    for (bad, kind, code) in [(b"\x06".to_vec(), "Protocol", 1002), (payload(b"\xff\xfe"), "Encoding", 1007_u16)] {
+        let (log, seen) = rig::log();
+        let server = serve(Settings::default(), move |out| DeflateHandler::new(Logged::echo(out, log.clone())));
+        let (mut raw, _) = Raw::open(server.address, Some("permessage-deflate"));
+        raw.send(0xc1, &bad);
+        let (first, close) = raw.frame();
+        assert_eq!((first, &close[..2]), (0x88, &code.to_be_bytes()[..]), "{kind}");
+        let seen = rig::take(&seen, 1);
+        assert!(seen[0].starts_with(&format!("error {kind}")), "{seen:?}");
+    }
+}
+
+/// What was not negotiated is not in force: where a connection is attached, nothing is.
+#[tokio::test(start_paused = true)]
+async fn under_attach_a_compressed_message_is_a_reserved_bit() {
+    let (mut near, far) = duplex(1024);
+    let server = Attach::server().run(far, |out| {
+        out.send(text()).expect("there is room");
+        DeflateHandler::new(|_: Message| Ok(()))
+    });
+    let peer = async {
+        let mut plain = vec![0; 4 + text().len()];
+        near.read_exact(&mut plain).await.expect("the message");
+        assert_eq!((plain[0], &plain[4..]), (0x81, text().as_bytes()));
+        near.write_all(b"\xc1\x81\0\0\0\0\x00\x88\x82\0\0\0\0\x03\xea").await.expect("the server reads");
+        let mut close = Vec::new();
+        near.read_to_end(&mut close).await.expect("the end");
+        assert_eq!((close[0], &close[2..4]), (0x88, &1002_u16.to_be_bytes()[..]));
+    };
+    let (served, ()) = tokio::join!(server, peer);
+    served.expect("the handler comes back");
 }

@@ -4,7 +4,11 @@ use std::sync::mpsc;
 
 use wireline::handler::{Builder, Handler, Handshake, Message, Result, Sender, Settings, deflate::DeflateHandler};
 
-use super::{super::Peer, rig::Raw, text};
+use super::{
+    super::Peer,
+    rig::{CLOSE, Raw},
+    text,
+};
 
 /// Tells of every connection that opens and, on the client's side, of what it receives.
 struct Member {
@@ -30,7 +34,7 @@ impl Handler for Member {
 #[test]
 fn a_broadcast_reaches_mixed_members() {
     for fragment_size in [Settings::default().fragment_size, 16] {
-        let settings = Settings { fragment_size, ..Settings::default() };
+        let settings = Settings { fragment_size, close_timeout: CLOSE, ..Settings::default() };
         mixed_members(settings);
     }
 }

@@ -16,6 +16,9 @@ use super::frame;
 /// How long anything may take that is not a failure.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a peer is waited for that does not end its connection.
+pub(super) const CLOSE: Duration = Duration::from_millis(200);
+
 pub(super) type Log = mpsc::Sender<String>;
 
 pub(super) fn log() -> (Log, Receiver<String>) {
@@ -80,6 +83,7 @@ pub(super) struct Served {
 }
 
 pub(super) fn serve<F: Factory + Send + 'static>(settings: Settings, factory: F) -> Served {
+    let settings = Settings { close_timeout: CLOSE, ..settings };
     let ws = Builder::new().with_settings(settings).build(factory).unwrap().bind("127.0.0.1:0").unwrap();
     let (address, broadcaster) = (ws.local_addr().unwrap(), ws.broadcaster());
     let thread = std::thread::spawn(move || drop(ws.run().unwrap()));
@@ -98,7 +102,8 @@ impl Drop for Served {
 pub(super) fn dial<F: Factory + Send + 'static>(factory: F) -> (TcpListener, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let mut ws = Builder::new().build(factory).unwrap();
+    let settings = Settings { close_timeout: CLOSE, ..Settings::default() };
+    let mut ws = Builder::new().with_settings(settings).build(factory).unwrap();
     ws.connect(url).unwrap();
     (listener, std::thread::spawn(move || drop(ws.run().unwrap())))
 }
