@@ -29,13 +29,13 @@ const PARAMETERS: &str = "permessage-deflate; server_no_context_takeover; client
 /// Half of what arrives together, and what connections and boxes take beside.
 const BESIDE: usize = 64 * 1024;
 
-/// `max_message` is so many MiB; the heap has room for it and for as much that was received and is drained.
-fn limited(id: &'static str, from: &'static str, mebibytes: usize) -> Row {
+/// `max_message` is so many MiB; the heap has room for it, and for `sent`, which the peer holds while it is on its way.
+fn limited(id: &'static str, from: &'static str, mebibytes: usize, sent: usize) -> Row {
     let set = |config: &mut Config| {
         config.limits.max_message = Some((mebibytes * MIB) as u64);
         config.deflate = Some(fresh());
     };
-    let heap = i64::try_from((mebibytes + 1) * MIB + BESIDE).unwrap();
+    let heap = i64::try_from(mebibytes * MIB + sent + BESIDE).unwrap();
     Row::new(id, from, "")
         .config(set)
         .extensions(PARAMETERS, PARAMETERS)
@@ -54,22 +54,23 @@ fn rows() -> Vec<Row> {
     let inside = 4 * 1024;
     let fragments = |mebibytes: usize| {
         let payload = bomb(mebibytes);
-        let row = limited("D14", "CVE-2026-27571, in fragments of 100 bytes", 1).then(Part::Frame(frame(0x42, b""), 1));
+        let row = limited("D14", "CVE-2026-27571, in fragments of 100 bytes", 1, payload.len())
+            .then(Part::Frame(frame(0x42, b""), 1));
         payload.chunks(100).fold(row, |row, piece| row.then(Part::Frame(frame(0x00, piece), 1)))
     };
     vec![
-        limited("D13", "CVE-2026-1526, CVE-2026-39804, CVE-2016-10544", 1)
+        limited("D13", "CVE-2026-1526, CVE-2026-39804, CVE-2016-10544", 1, gibibyte.len())
             .then(Part::Frame(gibibyte.clone(), 1))
             .fails(inside, too_long(1)),
-        limited("D13", "the same with the default limit", 16)
+        limited("D13", "the same with the default limit", 16, gibibyte.len())
             .then(Part::Frame(gibibyte, 1))
             .delivered(&[Delivery::Chunks(1500)])
             .fails(32 * 1024, too_long(16)),
         fragments(4).fails(102, too_long(1)),
-        limited("D15", "CVE-2026-85024 (undici)", 1)
+        limited("D15", "CVE-2026-85024 (undici)", 1, 4096)
             .then(Part::Frame(frame(0xc2, &[&*bomb(2), b"\x07"].concat()), 1))
             .fails(inside, too_long(1)),
-        limited("D15", "as text that is none", 1)
+        limited("D15", "as text that is none", 1, 4096)
             .then(Part::Frame(frame(0xc1, &[&*bomb(2), b"\x07\xff\xff"].concat()), 1))
             .fails(inside, too_long(1)),
     ]
