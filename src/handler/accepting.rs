@@ -14,11 +14,10 @@ use crate::{
         Error, ErrorKind, Handler, Handshake, Request, Response, Result,
         agent::{Agent, Raised},
         opening::{Unopened, attend},
-        timeouts::after,
     },
     proto::{
         Role,
-        connection::Collector,
+        connection::{Collector, after},
         deflate::Agreed,
         handshake::{AwaitRequest, Methods, Refusal, accept_deflate, judge_upgrade},
     },
@@ -39,7 +38,8 @@ pub(super) async fn accept<H: Handler>(
     }
     let mut stream = secure(agent, stream, tls, deadline).await?;
     let mut input = BytesMut::new();
-    let head = match attend(agent, deadline, read_head(&mut stream, &mut input, agent_limits(agent))).await? {
+    let awaiting = AwaitRequest::new(&agent.config().limits);
+    let head = match attend(agent, deadline, read_head(&mut stream, &mut input, awaiting)).await? {
         Ok(Some(Ok(head))) => head,
         Ok(Some(Err(refusal))) => return refuse(agent, &mut stream, refusal).await,
         // The peer hung up: there is nobody to tell.
@@ -65,10 +65,6 @@ pub(super) async fn accept<H: Handler>(
     let masking = agent.settings().masking(Role::Server);
     let inner = Inner::of_frames(stream, Role::Server, masking, agent.config().clone(), agreed, &input);
     Ok((inner, Handshake { request, response, peer_addr, local_addr }))
-}
-
-fn agent_limits<H: Handler>(agent: &Agent<H>) -> AwaitRequest {
-    AwaitRequest::new(&agent.config().limits)
 }
 
 /// Does the TLS handshake, where there is to be one.

@@ -1,7 +1,6 @@
 //! A handler with its mailbox and timeouts: calls callbacks one at a time, and contains their panics.
 
 use std::{
-    any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -15,10 +14,11 @@ use crate::{
         Error, ErrorKind, Handler, Result, Settings,
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
-        timeouts::{Key, Target, Timeout, Timeouts, after},
+        timeouts::{Key, Target, Timeout, Timeouts},
         util::Token,
     },
-    proto::deflate::DeflateConfig,
+    proto::{connection::after, deflate::DeflateConfig},
+    server::panic_words,
     websocket::{Alarm, now},
 };
 
@@ -130,7 +130,7 @@ impl<H: Handler> Agent<H> {
         match catch_unwind(AssertUnwindSafe(|| callback(&mut self.handler))) {
             Ok(result) => Ok(result?),
             Err(panic) => {
-                let details = format!("handler panicked: {}", words(&*panic));
+                let details = format!("handler panicked: {}", panic_words(&*panic));
                 tracing::error!("{details}; its connection is closed");
                 Err(Raised::Panic(Error::new(ErrorKind::Internal, details)))
             }
@@ -282,13 +282,8 @@ pub(crate) fn contain<T>(whose: &'static str, callback: impl FnOnce() -> T) -> O
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(value) => Some(value),
         Err(panic) => {
-            tracing::error!("{whose} panicked: {}", words(&*panic));
+            tracing::error!("{whose} panicked: {}", panic_words(&*panic));
             None
         }
     }
-}
-
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

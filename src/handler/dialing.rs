@@ -175,8 +175,8 @@ mod tests {
         handler::{
             Message, Settings,
             hub::{Hub, Owner},
-            timeouts::after,
         },
+        proto::connection::after,
         websocket::now,
     };
 

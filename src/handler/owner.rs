@@ -24,16 +24,13 @@ use crate::{
         hub::{Hub, OwnerCommand, Place},
         opening::{Ended, Origin, connection},
     },
+    server::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection},
     tls::TlsAcceptor,
     websocket::{Alarm, now},
 };
 
 /// Connections accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 32;
-
-/// How long accepting pauses when the process or the system has no room: doubling from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where connections run.
 pub(crate) trait Pool<H> {
@@ -255,11 +252,8 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
     fn not_accepted(&mut self, error: io::Error) -> io::Result<()> {
         assert!(!self.hub.rules.settings.panic_on_new_connection, "Unable to accept a connection: {error}");
         match error.kind() {
-            // One incoming connection that is gone already; the next may be fine.
-            io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::Interrupted => Ok(()),
+            // The next may be fine.
+            _ if is_of_one_connection(&error) => Ok(()),
             // The listener itself cannot be listened on.
             io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Err(error),
             _ => {

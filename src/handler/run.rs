@@ -20,11 +20,10 @@ use crate::{
         frame::Bits,
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
-        timeouts::after,
     },
     proto::{
         self, Awaited, Fault, Opcode, Rsv, Violation,
-        connection::{Collected, Collector, Payload},
+        connection::{Collected, Collector, Payload, after},
     },
     websocket::{Inner, Turn, now},
 };

@@ -1,9 +1,4 @@
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::Weak,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fmt, sync::Weak, time::Instant};
 
 use crate::handler::{mailbox::Mailbox, util::Token};
 
@@ -65,9 +60,4 @@ impl Timeouts {
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
-}
-
-/// A point in time too far away to be represented is as good as a year.
-pub(crate) fn after(since: Instant, duration: Duration) -> Instant {
-    since.checked_add(duration).unwrap_or_else(|| since + Duration::from_secs(365 * 24 * 3600))
 }

@@ -233,11 +233,11 @@ impl Server {
 }
 
 /// How long accepting pauses when the process or the system has no room: doubling from the first to the last.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+pub(crate) const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Errors of one incoming connection that is gone already; the next may be fine.
-fn is_of_one_connection(error: &io::Error) -> bool {
+pub(crate) fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -407,10 +407,14 @@ fn code(outcome: Result<Result<(), BoxError>, Box<dyn Any + Send>>) -> CloseCode
             CloseCode::INTERNAL_ERROR
         }
         Err(panic) => {
-            let reason = panic.downcast_ref::<&str>().copied();
-            let reason = reason.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("");
-            tracing::error!(reason, "the application panicked; its connection is closed");
+            tracing::error!(reason = panic_words(&*panic), "the application panicked; its connection is closed");
             CloseCode::INTERNAL_ERROR
         }
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

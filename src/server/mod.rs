@@ -9,4 +9,5 @@ mod origin;
 pub use crate::proto::handshake::{Acceptance, Refusal};
 pub use acceptor::{Acceptor, accept};
 pub use listen::{BoxError, PeerAddr, Server};
+pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
 pub use origin::Origins;

@@ -44,7 +44,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // A server lends out connections over its own transport.
     ("websocket", &["proto", "config", "error", "transport"]),
     ("tls", &["proto::error", "error", "transport"]),
-    ("handler", &["proto", "config", "error", "transport", "tls", "websocket"]),
+    // It accepts by the same rules as `Server`.
+    ("handler", &["proto", "config", "error", "transport", "tls", "websocket", "server"]),
     ("client", &["proto", "config", "error", "transport", "tls", "websocket"]),
     ("server", &["proto", "config", "error", "transport", "tls", "websocket"]),
 ];

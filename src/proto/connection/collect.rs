@@ -5,16 +5,13 @@ use crate::proto::{
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, Step,
-        receive::{Arrived, Receive, Receiver, narrow, take_bytes, take_text, whole_frame},
+        receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, take_bytes, take_text, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},
         checker::Utf8Checker,
     },
 };
-
-/// Most bytes that are still missing of a payload for which reading directly into it does not pay.
-const DIRECT_FROM: u64 = 16 * 1024;
 
 /// A whole frame, before the rules of messages are applied to it.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub(crate) use compression::SharedForm;
 pub(crate) use receive::VIEW_FROM;
 pub(crate) use receive::{Receive, Receiver, Step};
 pub(crate) use send::Outgoing;
-pub(crate) use timers::Due;
+pub(crate) use timers::{Due, after};
 
 use closing::Closing;
 use compression::Extension;

@@ -52,7 +52,7 @@ pub(super) enum Arrived {
 pub(crate) const VIEW_FROM: usize = 16 * 1024;
 
 /// From this many missing bytes on, a payload is read into its message's own buffer instead of being copied there.
-const DIRECT_FROM: u64 = 16 * 1024;
+pub(super) const DIRECT_FROM: u64 = 16 * 1024;
 
 /// Turns bytes into messages and control frames, one frame at a time.
 #[derive(Debug)]

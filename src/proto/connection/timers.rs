@@ -91,7 +91,7 @@ enum Timer {
 }
 
 /// A deadline too far away to be represented is as good as a year.
-fn after(since: Instant, duration: Duration) -> Instant {
+pub(crate) fn after(since: Instant, duration: Duration) -> Instant {
     since.checked_add(duration).unwrap_or_else(|| since + Duration::from_secs(365 * 24 * 3600))
 }
 
