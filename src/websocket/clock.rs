@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -17,17 +17,25 @@ pub(crate) fn now() -> Instant {
 /// The one timer of a connection. It is armed for the earliest deadline it was ever given and looks again when it fires, so
 /// that a deadline which only moves away costs nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
+pub(crate) struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+    /// What the timer is armed for, where it has a waker: then it need not be asked before.
+    armed: Option<Instant>,
+}
 
 impl Alarm {
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        self.armed = None;
         let deadline = tokio::time::Instant::from_std(deadline);
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
         }
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.armed = Some(sleep.deadline().into_std());
+                return Poll::Pending;
+            }
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
@@ -35,7 +43,18 @@ impl Alarm {
         }
     }
 
+    /// Whether the timer wakes whom it was last polled by, later than `now` and at `deadline` at the latest: asking it
+    /// would touch memory of its own, which for many connections is what costs.
+    pub(crate) fn is_armed(&self, now: Instant, deadline: Instant) -> bool {
+        self.armed.is_some_and(|armed| now < armed && armed <= deadline)
+    }
+
+    /// The timer has to learn of another waker.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
     pub(crate) fn stop(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 }

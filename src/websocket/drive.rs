@@ -38,6 +38,9 @@ enum Read {
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     /// The next message; control frames are dealt with on the way.
     pub(super) fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
+        if let Some(message) = self.buffered_message() {
+            return Poll::Ready(Some(Ok(message)));
+        }
         loop {
             match ready!(self.poll_event(cx, Side::Reader)) {
                 Some(Ok(Event::Message(message))) => return Poll::Ready(Some(Ok(message))),
@@ -46,6 +49,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                 None => return Poll::Ready(None),
             }
         }
+    }
+
+    /// A message that is here already, for which neither the transport nor the clock is asked anything.
+    #[inline]
+    fn buffered_message(&mut self) -> Option<Message> {
+        if self.phase != Phase::Open || self.budget == 0 {
+            return None;
+        }
+        let message = self.connection.plain_message(self.input.pending()?, &self.config.limits)?;
+        self.budget -= 1;
+        message.map_err(|violation| self.failed(violation.into())).ok()
     }
 
     /// Reads and drops until the connection has ended.
@@ -61,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
     /// The next event. `None`, once after the end, and for ever.
     pub(super) fn poll_event(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Event>>> {
-        let both = self.wakers.enter(side, cx.waker());
+        let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         loop {
             if self.phase != Phase::Open {
@@ -96,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             return Poll::Ready(());
         }
         self.start_close(Some(frame));
-        let both = self.wakers.enter(Side::Writer, cx.waker());
+        let both = self.polled_by(Side::Writer, cx.waker());
         self.write_now(&mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker));
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -139,12 +153,8 @@ where
             self.write_now(cx);
         }
         loop {
-            let mut nothing = BytesMut::new();
-            let input = match self.input.pending() {
-                None if self.connection.is_unfinished() => Some(&mut nothing),
-                input => input,
-            };
-            if let Some(input) = input {
+            let input = self.input.pending();
+            if input.is_some() || self.connection.is_unfinished() {
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
@@ -154,7 +164,10 @@ where
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                let received = self.connection.receive(input, &self.config.limits);
+                let received = match input {
+                    Some(input) => self.connection.receive(input, &self.config.limits),
+                    None => self.connection.receive(&mut BytesMut::new(), &self.config.limits),
+                };
                 self.budget = self.budget.saturating_sub(self.connection.take_work().saturating_add(1));
                 match received {
                     Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
@@ -164,9 +177,9 @@ where
                 }
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
+                Poll::Ready(Ok(Read::Buffered)) => self.heard(),
                 Poll::Ready(Ok(Read::Direct(read))) => {
-                    self.connection.heard(now());
+                    self.heard();
                     match self.connection.filled(read) {
                         Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
                         Ok(Step::Progress | Step::NeedMore) => {}
@@ -182,6 +195,11 @@ where
                 }
             }
         }
+    }
+
+    fn heard(&mut self) {
+        self.heard = true;
+        self.connection.heard(now());
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
@@ -202,6 +220,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Awaited> {
         loop {
             self.write_now(cx);
+            if std::mem::take(&mut self.heard) && self.is_alarm_set(cx) {
+                return Poll::Pending;
+            }
             let due = match self.poll_alarm(cx, Watch::All) {
                 // The timer says nothing in a task that has used up its budget of tokio's, reading without end.
                 Poll::Pending if self.close_is_late() => Due::Late(Awaited::Close),
@@ -212,6 +233,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
                 Due::Late(awaited) => return Poll::Ready(awaited),
             }
         }
+    }
+
+    /// Whether the timer, by the time of the last read, will wake this task early enough as it is.
+    fn is_alarm_set(&self, cx: &Context<'_>) -> bool {
+        let deadline = self.connection.deadline(&self.config.timings);
+        self.wakers.is_only(cx.waker())
+            && deadline.is_none_or(|deadline| self.alarm.is_armed(self.connection.heard_at(), deadline))
     }
 
     /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
@@ -52,6 +52,8 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) place: Option<Place>,
     pub(super) phase: Phase,
     pub(super) budget: u16,
+    /// Whether bytes arrived since the timer was looked at.
+    pub(super) heard: bool,
     pub(super) transport: Transported,
     /// How messages are compressed from now on, where that was agreed.
     pub(super) compression: Compression,
@@ -116,6 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             place: None,
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
+            heard: false,
             transport: Transported::Flushed,
             compression: Compression::default(),
         }
@@ -123,6 +126,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 
     pub(crate) fn ending(&self) -> Option<&Ending> {
         self.connection.ending()
+    }
+
+    /// Notes who polls. What comes back, if anything, is the waker to be used instead.
+    pub(super) fn polled_by(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
+        if self.wakers.is_only(waker) {
+            return None;
+        }
+        self.alarm.disarm();
+        self.wakers.enter(side, waker)
     }
 
     /// Room for one more message below the high-water mark; nothing is written before that mark is reached.
@@ -185,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 
     /// Writes everything that is queued. An error here is the end of sending; reading goes on.
     pub(super) fn poll_flush(&mut self, cx: &Context<'_>, side: Side) -> Poll<Result<()>> {
-        let both = self.wakers.enter(side, cx.waker());
+        let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         loop {
             match self.poll_write(cx) {

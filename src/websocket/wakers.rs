@@ -43,6 +43,11 @@ impl Wake for Both {
 }
 
 impl Wakers {
+    /// Whether this is the one task that has polled so far.
+    pub(super) fn is_only(&self, waker: &Waker) -> bool {
+        self.pair.is_none() && self.single.as_ref().is_some_and(|single| same(single, waker))
+    }
+
     /// Notes that `waker` polls `side`. What comes back, if anything, is to be used in its place.
     pub(super) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
         match (&self.single, &self.pair) {

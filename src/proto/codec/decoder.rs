@@ -38,6 +38,7 @@ pub(crate) enum Sequence {
 ///
 /// Each rule is judged as soon as its byte is there, in the order of the bytes: a reserved opcode fails on one byte of input,
 /// an oversized control frame on two, a length on its last byte, before the masking-key is waited for.
+#[inline]
 pub(crate) fn decode_header(input: &[u8], rules: HeaderRules) -> Result<Option<(Header, usize)>, Violation> {
     let Some((&first, rest)) = input.split_first() else { return Ok(None) };
     let fin = first & 0x80 != 0;
@@ -68,6 +69,46 @@ pub(crate) fn decode_header(input: &[u8], rules: HeaderRules) -> Result<Option<(
     Ok(Some((Header { fin, rsv, opcode, mask, payload_len }, input.len() - rest.len())))
 }
 
+/// The header of a frame that needs no further judgement: data in a message of its own, without reserved bits, shorter than
+/// 64 KiB, masked as it must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainHeader {
+    pub(crate) opcode: Opcode,
+    pub(crate) mask: Option<Mask>,
+    /// Bytes of the header.
+    pub(crate) len: usize,
+    /// Bytes of it and its payload.
+    pub(crate) end: usize,
+}
+
+/// The header that `input` begins with, if it is one of the usual kind and its payload is here too. What anything else is,
+/// [`decode_header`] says.
+#[inline]
+pub(crate) fn decode_plain(input: &[u8], masking: Masking) -> Option<PlainHeader> {
+    let (&[first, second], rest) = input.split_first_chunk()?;
+    let opcode = match first {
+        0x81 => Opcode::Text,
+        0x82 => Opcode::Binary,
+        _ => return None,
+    };
+    let (payload_len, rest, len) = match second & 0x7f {
+        126 => {
+            let (bytes, rest) = rest.split_first_chunk()?;
+            (Some(u16::from_be_bytes(*bytes)).filter(|len| *len > 125)?, rest, 4)
+        }
+        127 => return None,
+        len => (u16::from(len), rest, 2),
+    };
+    let (mask, len) = match (second & 0x80 != 0, masking) {
+        (true, Masking::ByRole(Role::Server) | Masking::Any) => (Some(Mask::new(*rest.first_chunk()?)), len + 4),
+        (false, Masking::ByRole(Role::Client) | Masking::Any) => (None, len),
+        (_, Masking::ByRole(_)) => return None,
+    };
+    let end = len + usize::from(payload_len);
+    (end <= input.len()).then_some(PlainHeader { opcode, mask, len, end })
+}
+
+#[inline]
 fn first_byte(first: u8, fin: bool, rsv: Rsv, rules: HeaderRules) -> Result<Opcode, Violation> {
     let opcode = Opcode::from_bits(first & 0x0f);
     let allowed = match opcode {
@@ -92,6 +133,7 @@ fn first_byte(first: u8, fin: bool, rsv: Rsv, rules: HeaderRules) -> Result<Opco
 }
 
 /// RFC 6455 §5.2: the length in the fewest bytes that hold it, and never more than 63 bits.
+#[inline]
 pub(crate) fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, Violation> {
     match short {
         126 => {

@@ -21,6 +21,14 @@ pub(crate) trait Output {
 
     /// A frame is complete.
     fn end_frame(&mut self);
+
+    /// Takes a header, which is the first `len` of these bytes, and a payload that may go out as it is: a whole frame.
+    #[inline]
+    fn put_frame(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: Bytes) {
+        self.put(header.get(..len).unwrap_or_default());
+        self.put_payload(payload);
+        self.end_frame();
+    }
 }
 
 impl Output for BytesMut {
@@ -36,25 +44,21 @@ impl Output for BytesMut {
 }
 
 /// Writes one frame.
+#[inline]
 pub(crate) fn encode(part: Part, payload: Bytes, out: &mut impl Output) {
     let payload_len = payload.len() as u64;
     let header = Header { fin: part.fin, rsv: part.rsv, opcode: part.opcode, mask: part.mask, payload_len };
-    let mut bytes = [0; Header::MAX_LEN];
-    let mut free = &mut bytes[..];
-    header.encode(&mut free);
-    let unused = free.len();
-    if let Some(header) = bytes.get(..Header::MAX_LEN - unused) {
-        out.put(header);
-    }
     match part.mask {
-        Some(mask) => put_masked(&payload, mask, out),
-        None => out.put_payload(payload),
+        None => out.put_frame(header.bytes(), payload),
+        Some(mask) => put_masked(&header, &payload, mask, out),
     }
-    out.end_frame();
 }
 
 /// Masks block by block on the stack: the caller's payload may be shared and stays as it is.
-fn put_masked(payload: &[u8], mask: Mask, out: &mut impl Output) {
+#[inline(never)]
+fn put_masked(header: &Header, payload: &[u8], mask: Mask, out: &mut impl Output) {
+    let (bytes, len) = header.bytes();
+    out.put(bytes.get(..len).unwrap_or_default());
     let mut block = [0; MASKED_BLOCK];
     for piece in payload.chunks(MASKED_BLOCK) {
         if let Some(block) = block.get_mut(..piece.len()) {
@@ -63,6 +67,7 @@ fn put_masked(payload: &[u8], mask: Mask, out: &mut impl Output) {
             out.put(block);
         }
     }
+    out.end_frame();
 }
 
 /// A multiple of four, so that every block begins with the key's first byte.

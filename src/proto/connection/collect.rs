@@ -5,7 +5,7 @@ use crate::proto::{
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, Step,
-        receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, take_bytes, take_text, whole_frame},
+        receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, plain_message, take_bytes, take_text, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},
@@ -79,6 +79,15 @@ impl Collector {
 }
 
 impl Frames {
+    /// The usual case by itself; see [`plain_message`].
+    #[inline]
+    fn plain_message(&self, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
+        if self.arriving.is_some() || self.message.is_some() {
+            return None;
+        }
+        plain_message(self.masking, input, limits)
+    }
+
     fn step(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
         match self.arriving.take() {
             Some(arriving) => self.continue_payload(arriving, input),
@@ -153,8 +162,11 @@ impl Frames {
             mask.apply(payload, 0);
         }
         self.check(header, payload)?;
-        let take = if is_text_message(header) { take_text } else { take_bytes };
-        let payload = take(header_len, end, input)?.into();
+        let payload = if is_text_message(header) {
+            Payload::Text(take_text(header_len, end, input)?)
+        } else {
+            Payload::Bytes(take_bytes(header_len, end, input))
+        };
         self.end_frame(header, payload)
     }
 
@@ -245,6 +257,13 @@ impl Receive for Connection<Collector> {
             input.clear();
             return Ok(Step::NeedMore);
         }
+        let plain = match &self.receiver {
+            Collector::Frames(frames) => frames.plain_message(input, limits),
+            Collector::Messages(messages) => messages.plain_message(input, limits),
+        };
+        if let Some(message) = plain {
+            return Ok(Step::Item(Collected::of(message?)));
+        }
         match &mut self.receiver {
             Collector::Frames(frames) => frames.step(input, limits),
             Collector::Messages(messages) => messages.step(input, limits, self.deflate.as_deref_mut()).map(collected),
@@ -275,15 +294,25 @@ impl Receive for Connection<Collector> {
 
 /// What arrived, as one frame.
 fn collected(step: Step<Arrived>) -> Step<Collected> {
-    let (opcode, payload) = match step {
-        Step::NeedMore => return Step::NeedMore,
-        Step::Progress => return Step::Progress,
-        Step::Item(Arrived::Message(message)) => {
-            (if message.is_text() { Opcode::Text } else { Opcode::Binary }, message.into())
+    match step {
+        Step::NeedMore => Step::NeedMore,
+        Step::Progress => Step::Progress,
+        Step::Item(Arrived::Message(message)) => Step::Item(Collected::of(message)),
+        Step::Item(Arrived::Control(opcode, payload)) => {
+            Step::Item(Collected { fin: true, rsv: Rsv::NONE, opcode, payload: Payload::Bytes(payload) })
         }
-        Step::Item(Arrived::Control(opcode, payload)) => (opcode, Payload::Bytes(payload)),
-    };
-    Step::Item(Collected { fin: true, rsv: Rsv::NONE, opcode, payload })
+    }
+}
+
+impl Collected {
+    /// A message as one frame.
+    fn of(message: Message) -> Self {
+        let (opcode, payload) = match message {
+            Message::Text(text) => (Opcode::Text, Payload::Text(text)),
+            Message::Binary(bytes) => (Opcode::Binary, Payload::Bytes(bytes)),
+        };
+        Self { fin: true, rsv: Rsv::NONE, opcode, payload }
+    }
 }
 
 impl From<Message> for Payload {

@@ -2,8 +2,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::proto::{
     CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Rsv, Utf8Bytes, Violation,
-    codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
-    connection::{Connection, Event, Transition, compression::Extension},
+    codec::decoder::{HeaderRules, Masking, PlainHeader, Sequence, decode_header, decode_plain},
+    connection::{Connection, Event, State, Transition, compression::Extension},
     deflate::{End, Progress},
     message::assembler::{Assembler, Spare},
 };
@@ -97,6 +97,15 @@ impl Receiver {
         Self { masking, arriving: None, message: None }
     }
 
+    /// The usual case by itself; see [`plain_message`].
+    #[inline]
+    pub(super) fn plain_message(&self, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
+        if self.arriving.is_some() || self.message.is_some() {
+            return None;
+        }
+        plain_message(self.masking, input, limits)
+    }
+
     pub(super) fn step(
         &mut self,
         input: &mut BytesMut,
@@ -124,10 +133,7 @@ impl Receiver {
         self.judge(&header, form, limits)?;
         // The whole frame is here: header and payload in one step.
         if let Some(whole) = whole_frame(&header, header_len, input.len()).filter(|_| form == Form::Plain) {
-            return match header.opcode {
-                Opcode::Text | Opcode::Binary if header.fin => message(&header, header_len, whole, input),
-                _ => self.small_frame(&header, header_len, whole, input, limits),
-            };
+            return self.whole(&header, header_len, whole, input, limits);
         }
         input.advance(header_len);
         self.begin_message(header.opcode, form, limits);
@@ -196,8 +202,8 @@ impl Receiver {
         self.message = Some(Box::new(Unfinished { body, form }));
     }
 
-    /// A frame that is here as a whole and is no message by itself.
-    fn small_frame(
+    /// A frame that is here as a whole.
+    fn whole(
         &mut self,
         header: &Header,
         header_len: usize,
@@ -321,18 +327,32 @@ pub(super) fn narrow<T: TryFrom<u64>>(len: u64) -> Option<T> {
     T::try_from(len).ok()
 }
 
-/// A message in a single frame that is here as a whole.
-fn message(header: &Header, header_len: usize, end: usize, input: &mut BytesMut) -> Result<Step<Arrived>, Fault> {
-    let payload = input.get_mut(header_len..end).unwrap_or_default();
-    if let Some(mask) = header.mask {
+/// The usual case by itself, because judging headers takes the most of what happens to small messages: takes a message in
+/// one frame, plain, shorter than 64 KiB and here as a whole, if that is what comes next between messages.
+#[inline]
+pub(super) fn plain_message(
+    masking: Masking,
+    input: &mut BytesMut,
+    limits: &Limits,
+) -> Option<Result<Message, Violation>> {
+    let PlainHeader { opcode, mask, len, end } = decode_plain(input, masking)?;
+    let payload_len = (end - len) as u64;
+    let beyond = |limit: Option<u64>| limit.is_some_and(|limit| payload_len > limit);
+    if beyond(limits.max_message) || beyond(limits.max_frame) {
+        return None;
+    }
+    if let (Some(mask), Some(payload)) = (mask, input.get_mut(len..end)) {
         mask.apply(payload, 0);
     }
-    let take = if header.opcode == Opcode::Text { take_text } else { take_bytes };
-    Ok(Step::Item(Arrived::Message(take(header_len, end, input)?)))
+    Some(match opcode {
+        Opcode::Text => take_text(len, end, input).map(Message::Text),
+        _ => Ok(Message::Binary(take_bytes(len, end, input))),
+    })
 }
 
 /// An unmasked payload that is here as a whole: a copy if it is short, else a view. It must be text.
-pub(super) fn take_text(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
+#[inline]
+pub(super) fn take_text(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Utf8Bytes, Violation> {
     let text = if end - header_len < VIEW_FROM {
         let text = Utf8Bytes::copy_from(input.get(header_len..end).unwrap_or_default());
         input.advance(end);
@@ -340,19 +360,19 @@ pub(super) fn take_text(header_len: usize, end: usize, input: &mut BytesMut) -> 
     } else {
         Utf8Bytes::try_from(view(header_len, end, input))
     };
-    text.map(Message::Text).map_err(|_| Violation::InvalidUtf8)
+    text.map_err(|_| Violation::InvalidUtf8)
 }
 
 /// The same of any bytes, which cannot fail.
-pub(super) fn take_bytes(header_len: usize, end: usize, input: &mut BytesMut) -> Result<Message, Violation> {
-    let bytes = if end - header_len < VIEW_FROM {
+#[inline]
+pub(super) fn take_bytes(header_len: usize, end: usize, input: &mut BytesMut) -> Bytes {
+    if end - header_len < VIEW_FROM {
         let bytes = Bytes::copy_from_slice(input.get(header_len..end).unwrap_or_default());
         input.advance(end);
         bytes
     } else {
         view(header_len, end, input)
-    };
-    Ok(Message::Binary(bytes))
+    }
 }
 
 fn view(header_len: usize, end: usize, input: &mut BytesMut) -> Bytes {
@@ -368,10 +388,14 @@ fn control(opcode: Opcode, payload: &[u8]) -> Step<Arrived> {
 impl Receive for Connection<Receiver> {
     type Item = Event;
 
+    #[inline]
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Event>, Fault> {
         if !self.reads_frames() {
             input.clear();
             return Ok(Step::NeedMore);
+        }
+        if let Some(message) = self.receiver.plain_message(input, limits) {
+            return Ok(Step::Item(Event::Message(message?)));
         }
         let step = self.receiver.step(input, limits, self.deflate.as_deref_mut())?;
         self.observed(step)
@@ -388,6 +412,18 @@ impl Receive for Connection<Receiver> {
 
     fn is_unfinished(&self) -> bool {
         self.receiver.is_unfinished()
+    }
+}
+
+impl Connection<Receiver> {
+    /// A message that needs nothing but the bytes that are here, on a connection that is open; see [`plain_message`].
+    #[inline]
+    pub(crate) fn plain_message(
+        &mut self,
+        input: &mut BytesMut,
+        limits: &Limits,
+    ) -> Option<Result<Message, Violation>> {
+        if self.state == State::Open { self.receiver.plain_message(input, limits) } else { None }
     }
 }
 

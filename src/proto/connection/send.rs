@@ -1,3 +1,5 @@
+use std::iter::{once, repeat};
+
 use bytes::Bytes;
 
 use crate::proto::{
@@ -53,6 +55,7 @@ impl Urgent {
 
 impl<R> Connection<R> {
     /// Encodes a message, compressed if that was agreed and `how` says so, in fragments of `fragment_size`.
+    #[inline]
     pub(crate) fn send(
         &mut self,
         message: Message,
@@ -68,6 +71,7 @@ impl<R> Connection<R> {
 
     /// Encodes a frame, a data frame in fragments of which the first has its reserved bits; a whole message without any is
     /// compressed as [`send`](Self::send) would. That it may be sent now is for the caller to know.
+    #[inline]
     pub(crate) fn put(
         &mut self,
         mut frame: Frame,
@@ -144,17 +148,27 @@ impl<R> Connection<R> {
 }
 
 /// Encodes a frame, a data frame in fragments of `fragment_size`.
+#[inline]
 fn put_frames(
     frame: Frame,
     fragment_size: Option<usize>,
     mut mask: impl FnMut() -> Option<Mask>,
     out: &mut impl Output,
 ) {
-    let size = fragment_size.filter(|_| !frame.opcode.is_control());
-    let mut rsv = frame.rsv;
-    for fragment in fragments(frame.opcode, frame.payload, size) {
+    match fragment_size.filter(|size| frame.payload.len() > *size && !frame.opcode.is_control()) {
+        None => {
+            let part = Part { fin: frame.fin, rsv: frame.rsv, opcode: frame.opcode, mask: mask() };
+            encode(part, frame.payload, out);
+        }
+        Some(size) => put_fragments(frame, size, mask, out),
+    }
+}
+
+#[cold]
+fn put_fragments(frame: Frame, size: usize, mut mask: impl FnMut() -> Option<Mask>, out: &mut impl Output) {
+    let rsv = once(frame.rsv).chain(repeat(Rsv::NONE));
+    for (fragment, rsv) in fragments(frame.opcode, frame.payload, size).zip(rsv) {
         let fin = fragment.fin && frame.fin;
         encode(Part { fin, rsv, opcode: fragment.opcode, mask: mask() }, fragment.payload, out);
-        rsv = Rsv::NONE;
     }
 }

@@ -35,6 +35,7 @@ pub(crate) enum Transition {
 
 impl State {
     /// The state after this transition; `None` if it is illegal now.
+    #[inline]
     pub(crate) const fn after(self, transition: Transition) -> Option<Self> {
         match (self, transition) {
             (Self::Open, Transition::SendData | Transition::SendControl) => Some(Self::Open),

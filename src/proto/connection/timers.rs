@@ -65,7 +65,7 @@ impl Timers {
             }
             (Stage::Listening | Stage::Over, _) => None,
         };
-        [peer, self.write(timings)].into_iter().flatten().min_by_key(|(at, _)| *at)
+        earlier(peer, self.write(timings))
     }
 
     /// Without what only a reader can answer for: whether the peer is silent.
@@ -74,11 +74,18 @@ impl Timers {
             Stage::Closing(since) => Some((after(since, timings.close), Timer::Close)),
             Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
         };
-        [close, self.write(timings)].into_iter().flatten().min_by_key(|(at, _)| *at)
+        earlier(close, self.write(timings))
     }
 
     fn write(&self, timings: &Timings) -> Option<(Instant, Timer)> {
         self.blocked.map(|since| (after(since, timings.write), Timer::Write))
+    }
+}
+
+fn earlier(one: Option<(Instant, Timer)>, other: Option<(Instant, Timer)>) -> Option<(Instant, Timer)> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
+        (one, other) => one.or(other),
     }
 }
 

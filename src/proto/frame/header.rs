@@ -83,23 +83,38 @@ impl Header {
     ///
     /// If `out` is a fixed slice without room for them.
     pub fn encode(&self, out: &mut impl BufMut) {
+        let (bytes, len) = self.bytes();
+        out.put_slice(bytes.get(..len).unwrap_or_default());
+    }
+
+    /// The header's bytes, and how many of these there are.
+    #[inline]
+    pub(crate) fn bytes(&self) -> ([u8; Self::MAX_LEN], usize) {
+        let mut bytes = [0; Self::MAX_LEN];
         let fin = if self.fin { 0x80 } else { 0 };
         let masked: u8 = if self.mask.is_some() { 0x80 } else { 0 };
-        out.put_u8(fin | self.rsv.0 | self.opcode.bits());
+        bytes[0] = fin | self.rsv.0 | self.opcode.bits();
         // RFC 6455 §5.2: the minimal number of bytes MUST be used to encode the length.
-        match (u8::try_from(self.payload_len), u16::try_from(self.payload_len)) {
-            (Ok(len @ 0..=125), _) => out.put_u8(masked | len),
+        let len = match (u8::try_from(self.payload_len), u16::try_from(self.payload_len)) {
+            (Ok(len @ 0..=125), _) => {
+                bytes[1] = masked | len;
+                2
+            }
             (_, Ok(len)) => {
-                out.put_u8(masked | 126);
-                out.put_u16(len);
+                bytes[1] = masked | 126;
+                bytes[2..4].copy_from_slice(&len.to_be_bytes());
+                4
             }
             _ => {
-                out.put_u8(masked | 127);
-                out.put_u64(self.payload_len);
+                bytes[1] = masked | 127;
+                bytes[2..10].copy_from_slice(&self.payload_len.to_be_bytes());
+                10
             }
+        };
+        let Some(mask) = self.mask else { return (bytes, len) };
+        if let Some(key) = bytes.get_mut(len..len + 4) {
+            key.copy_from_slice(&mask.key());
         }
-        if let Some(mask) = self.mask {
-            out.put_slice(&mask.key());
-        }
+        (bytes, len + 4)
     }
 }

@@ -25,29 +25,20 @@ impl Mask {
 
     /// Masks or unmasks, which is the same: `payload` is the part of a frame's payload that begins `offset` bytes into it.
     pub fn apply(self, payload: &mut [u8], offset: u64) {
-        let key = self.turned(offset).0;
-        let [a, b, c, d] = key;
+        let [lowest, ..] = offset.to_le_bytes();
+        let key = u32::from_le_bytes(self.0).rotate_right(8 * u32::from(lowest % 4));
         // Blocks of eight, which the compiler turns into vector instructions.
-        let block = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-        let mut blocks = payload.chunks_exact_mut(8);
-        for bytes in &mut blocks {
-            if let Ok(word) = <[u8; 8]>::try_from(&*bytes) {
-                bytes.copy_from_slice(&(u64::from_ne_bytes(word) ^ block).to_ne_bytes());
-            }
+        let block = u64::from(key) << 32 | u64::from(key);
+        let (words, rest) = payload.as_chunks_mut::<8>();
+        for word in words {
+            *word = (u64::from_le_bytes(*word) ^ block).to_le_bytes();
         }
-        for (byte, key) in blocks.into_remainder().iter_mut().zip(key.iter().cycle()) {
+        let (halves, rest) = rest.as_chunks_mut::<4>();
+        for half in halves {
+            *half = (u32::from_le_bytes(*half) ^ key).to_le_bytes();
+        }
+        for (byte, key) in rest.iter_mut().zip(key.to_le_bytes()) {
             *byte ^= key;
-        }
-    }
-
-    /// The key that masks what begins `offset` bytes later.
-    const fn turned(self, offset: u64) -> Self {
-        let [a, b, c, d] = self.0;
-        match offset % 4 {
-            0 => self,
-            1 => Self([b, c, d, a]),
-            2 => Self([c, d, a, b]),
-            _ => Self([d, a, b, c]),
         }
     }
 }

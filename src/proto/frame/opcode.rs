@@ -26,6 +26,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// The opcode that these four bits stand for, if the RFC defines one.
+    #[inline]
     #[must_use]
     pub const fn from_bits(bits: u8) -> Option<Self> {
         match bits {

@@ -93,13 +93,13 @@ impl Assembler {
         }
     }
 
-    /// By doubling, so that what is there already is copied at most log2 times; and not beyond what may come.
+    /// By doubling, from [`FIRST_ROOM`] on, so that what is there already is copied at most log2 times; and not beyond what may come.
     fn make_room(&mut self, additional: usize) {
         let (len, capacity) = (self.len(), self.capacity());
         if capacity - len >= additional {
             return;
         }
-        let doubled = capacity.saturating_mul(2).min(self.most).saturating_sub(len);
+        let doubled = capacity.saturating_mul(2).max(FIRST_ROOM).min(self.most).saturating_sub(len);
         let room = doubled.max(additional);
         match &mut self.body {
             Body::Text(buffer) => buffer.reserve_exact(room),
@@ -149,3 +149,6 @@ impl Spare<'_> {
 }
 
 const FIRST_SPARE: usize = 16 * 1024;
+
+/// Where growing begins: fragments are seldom alone, and each step of growing copies.
+const FIRST_ROOM: usize = 4 * 1024;

@@ -11,8 +11,8 @@ pub(crate) struct Fragment {
 }
 
 /// Cuts a payload into frames of at most `size` bytes, at least one: the first has `opcode` (RFC 6455 section 5.4).
-pub(crate) fn fragments(opcode: Opcode, payload: Bytes, size: Option<usize>) -> impl Iterator<Item = Fragment> {
-    let size = size.unwrap_or(usize::MAX).max(1);
+pub(crate) fn fragments(opcode: Opcode, payload: Bytes, size: usize) -> impl Iterator<Item = Fragment> {
+    let size = size.max(1);
     let mut next = Some((opcode, payload));
     std::iter::from_fn(move || {
         let (opcode, mut rest) = next.take()?;
@@ -32,13 +32,12 @@ mod tests {
     #[test]
     fn messages_are_cut_by_section_5_4() {
         type Cut<'a> = &'a [(Opcode, bool, &'a str)];
-        let rows: [(&str, Option<usize>, Cut<'_>); 4] = [
-            ("", Some(2), &[(Opcode::Text, true, "")]),
-            ("ab", Some(2), &[(Opcode::Text, true, "ab")]),
-            ("abc", None, &[(Opcode::Text, true, "abc")]),
+        let rows: [(&str, usize, Cut<'_>); 3] = [
+            ("", 2, &[(Opcode::Text, true, "")]),
+            ("ab", 2, &[(Opcode::Text, true, "ab")]),
             (
                 "abcde",
-                Some(2),
+                2,
                 &[(Opcode::Text, false, "ab"), (Opcode::Continuation, false, "cd"), (Opcode::Continuation, true, "e")],
             ),
         ];

@@ -43,6 +43,24 @@ impl fmt::Display for InvalidUtf8 {
 
 impl std::error::Error for InvalidUtf8 {}
 
+/// Below so many bytes, vectors do not help to validate.
+const SHORT: usize = 64;
+
+/// Most short texts are ASCII, and whether they are takes a fraction of the time to find out: by words, the last of which
+/// may overlap the one before.
+#[inline]
+fn is_short_ascii(bytes: &[u8]) -> bool {
+    let (words, last) = (bytes.as_chunks::<8>().0, bytes.last_chunk::<8>());
+    match last {
+        Some(last) if bytes.len() < SHORT => {
+            let all = words.iter().fold(u64::from_ne_bytes(*last), |all, word| all | u64::from_ne_bytes(*word));
+            all & 0x8080_8080_8080_8080 == 0
+        }
+        Some(_) => false,
+        None => bytes.is_ascii(),
+    }
+}
+
 impl Utf8Bytes {
     /// Text that lives as long as the program, without an allocation.
     ///
@@ -62,10 +80,12 @@ impl Utf8Bytes {
     }
 
     /// Validates `bytes` and copies them.
+    #[inline]
     pub(crate) fn copy_from(bytes: &[u8]) -> Result<Self, InvalidUtf8> {
-        match simdutf8::basic::from_utf8(bytes) {
-            Ok(text) => Ok(Self(Bytes::copy_from_slice(text.as_bytes()))),
-            Err(_) => Err(InvalidUtf8),
+        if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
+            Ok(Self(Bytes::copy_from_slice(bytes)))
+        } else {
+            Err(InvalidUtf8)
         }
     }
 }
