@@ -54,8 +54,19 @@ pub struct DeflateConfig {
 /// Whether messages may refer to earlier ones of the same sender (RFC 7692 section 7.1.1).
 ///
 /// That makes short messages of one kind much shorter, and costs memory for as long as the connection lives: the sender
-/// keeps its compressor, 273 KiB at the default settings and 161 KiB with a window of 12 bits; the receiver keeps as many
-/// bytes as the window has, at most 32 KiB, from the first compressed message on.
+/// keeps its compressor, and the receiver as many bytes as the window has, at most 32 KiB, from the first compressed
+/// message on. By `cargo bench --bench deflate`, with memory in KiB, and with the mean size in bytes of messages of JSON
+/// records, at the default level and memory level, each without and with takeover:
+///
+/// | window bits | compressor | at memory level 8 | receiver | 256 B | 1,024 B | 8,192 B |
+/// |---|---|---|---|---|---|---|
+/// | 15 | 273 | 371 | 32 | 143, 72 | 319, 226 | 1764, 1589 |
+/// | 13 | 177 | 275 | 8 | 143, 75 | 319, 230 | 1764, 1627 |
+/// | 12 | 161 | 259 | 4 | 143, 77 | 319, 232 | 1758, 1648 |
+/// | 11 | 153 | 251 | 2 | 143, 79 | 319, 240 | 1768, 1680 |
+/// | 9 | 147 | 245 | 0.5 | 143, 110 | 346, 324 | 2258, 2235 |
+///
+/// Below 12 bits little is saved: the table by which repetitions are found has 128 KiB in any case.
 ///
 /// ```
 /// use wireline::proto::deflate::ContextTakeover;

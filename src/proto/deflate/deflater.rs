@@ -498,11 +498,10 @@ mod tests {
         assert_eq!(pooled, POOLED);
     }
 
-    /// D22, CVE-2026-102560: `cargo test --release -- --ignored d22` needs 5 GiB of memory.
+    /// D22, CVE-2026-102560. Of zeros, because the system has them without memory until they are written.
     #[test]
-    #[ignore = "takes 5 GiB of memory and some seconds in a release build"]
     fn d22_more_than_32_bits_of_length() {
-        let message = vec![b'x'; (1 << 32) + 1];
+        let message = vec![0; (1 << 32) + 1];
         let mut deflater = Deflater::new(direction(15, Context::Fresh));
         let payload = deflater.compress(&message, Compression::Always, &config(1, 8)).unwrap();
         let mut inflate = zlib_rs::Inflate::new(false, 15);

@@ -199,7 +199,6 @@ async fn bytewise(role: Role, config: &Config) {
 
 /// D22: the compressor counts in 32 bits.
 #[test]
-#[ignore = "compresses 4 GiB"]
 fn a_message_of_more_than_32_bits_is_compressed() {
     block_on(async {
         let mut config = config(fresh());
