@@ -307,7 +307,7 @@ impl<F> Shared<F> {
             let full = "this server has as many connections as it may; max_connections is the setting";
             if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
         };
-        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, None, room).await?;
         hold(&mut ws, place);
         request.extensions_mut().insert(PeerAddr(peer));
         Ok(Opened { ws, request, shared: Arc::clone(self) })
