@@ -206,3 +206,19 @@ fn check<H: Handler>(agent: &mut Agent<H>, result: Result<(), Raised>) -> Result
     }
     Err(error.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::Message;
+
+    fn size<H, F>(_: impl FnOnce(Agent<H>, Origin) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let bytes = size(connection::<fn(Message) -> Result<()>>);
+        assert!(bytes <= 512, "{bytes} bytes");
+    }
+}

@@ -418,3 +418,23 @@ pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The task of a connection, for an application whose own future is empty.
+    fn task<F, Fut>(_: F) -> impl Future<Output = ()>
+    where
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>>,
+    {
+        Shared::<F>::run(Box::pin(async { None }))
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let task = task(|_ws, _request| async { Ok(()) });
+        assert!(size_of_val(&task) <= 512, "{} bytes", size_of_val(&task));
+    }
+}
