@@ -1,6 +1,6 @@
 //! A connection that was accepted, until it is open.
 
-use std::{io, time::Instant};
+use std::{io, net::SocketAddr, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -29,10 +29,11 @@ use crate::{
 pub(super) async fn accept<H: Handler>(
     agent: &mut Agent<H>,
     stream: TcpStream,
+    peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     deadline: Instant,
 ) -> Result<(Inner<Transport, Collector>, Handshake), Unopened> {
-    let (peer_addr, local_addr) = (stream.peer_addr().ok(), stream.local_addr().ok());
+    let local_addr = stream.local_addr().ok();
     if agent.settings().tcp_nodelay {
         stream.set_nodelay(true)?;
     }
@@ -64,7 +65,7 @@ pub(super) async fn accept<H: Handler>(
     .await??;
     let masking = agent.settings().masking(Role::Server);
     let inner = Inner::of_frames(stream, Role::Server, masking, agent.config().clone(), agreed, &input);
-    Ok((inner, Handshake { request, response, peer_addr, local_addr }))
+    Ok((inner, Handshake { request, response, peer_addr: Some(peer), local_addr }))
 }
 
 /// Does the TLS handshake, where there is to be one.

@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    net::SocketAddr,
     pin::pin,
     task::Poll,
     time::Instant,
@@ -29,8 +30,8 @@ use crate::{
 /// Where a connection comes from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// It was accepted, by a server with this TLS.
-    Accepted(TcpStream, Option<TlsAcceptor>),
+    /// It was accepted from this address, by a server with this TLS.
+    Accepted(TcpStream, SocketAddr, Option<TlsAcceptor>),
     /// It is to be made, or there is no place for it.
     Asked(Url, Result<()>),
 }
@@ -75,7 +76,7 @@ pub(crate) fn connection<H: Handler>(agent: Agent<H>, origin: Origin) -> impl Fu
 async fn open<H: Handler>(mut agent: Agent<H>, origin: Origin) -> Opened<H> {
     let deadline = after(now(), agent.config().timings.handshake);
     match origin {
-        Origin::Accepted(stream, tls) => match accepting::accept(&mut agent, stream, tls, deadline).await {
+        Origin::Accepted(stream, peer, tls) => match accepting::accept(&mut agent, stream, peer, tls, deadline).await {
             Ok((inner, shake)) => Opened::Session(Session::new(agent, inner, shake)),
             Err(unopened) => {
                 unopened.tell(&mut agent);
@@ -204,4 +205,20 @@ fn check<H: Handler>(agent: &mut Agent<H>, result: Result<(), Raised>) -> Result
         return Ok(());
     }
     Err(error.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::Message;
+
+    fn size<H, F>(_: impl FnOnce(Agent<H>, Origin) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let bytes = size(connection::<fn(Message) -> Result<()>>);
+        assert!(bytes <= 512, "{bytes} bytes");
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -220,9 +221,9 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
                 self.paused.until = None;
             }
             match listener.poll_accept(cx) {
-                Poll::Ready(Ok((stream, _))) => {
+                Poll::Ready(Ok((stream, peer))) => {
                     self.paused.next = FIRST_PAUSE;
-                    self.accepted(stream);
+                    self.accepted(stream, peer);
                 }
                 Poll::Ready(Err(error)) => self.not_accepted(error)?,
                 Poll::Pending => return Ok(()),
@@ -232,7 +233,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         Ok(())
     }
 
-    fn accepted(&mut self, stream: TcpStream) {
+    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
         if self.is_full() {
             // Whether it is taken does not matter: there is no place to wait for it.
             let _ = stream.try_write(FULL);
@@ -244,7 +245,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         let place = self.hub.join(None);
         let sender = Sender::of(&self.hub, &place.mailbox);
         if let Some(handler) = contain("factory", || self.factory.server_connected(sender)) {
-            let origin = Origin::Accepted(stream, self.tls.clone());
+            let origin = Origin::Accepted(stream, peer, self.tls.clone());
             self.start(handler, place, origin);
         }
     }

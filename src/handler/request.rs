@@ -130,8 +130,8 @@ impl Request {
     pub(crate) fn to_http(&self) -> Result<http::Request<()>> {
         let mut head = Vec::new();
         self.format(&mut head)?;
-        let mut request =
-            parse_request(&head).map_err(|error| Error::new(ErrorKind::Protocol, Refusal::from(error).to_string()))?;
+        let mut request = parse_request(&head.into())
+            .map_err(|error| Error::new(ErrorKind::Protocol, Refusal::from(error).to_string()))?;
         *request.version_mut() = self.http_version;
         Ok(request)
     }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{Request, Response, uri::Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -152,14 +152,16 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.accept_if(stream, None, || Ok(())).await
+        self.accept_if(stream, None, Some(self.config.timings.handshake), || Ok(())).await
     }
 
-    /// The same with what a server knows beside: the scheme, and whether it has room.
+    /// The same with what a server knows beside: the scheme, the deadline where it has none of its own, and whether it has
+    /// room.
     pub(super) async fn accept_if<S>(
         &self,
         stream: S,
         scheme: Option<Scheme>,
+        deadline: Option<Duration>,
         room: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<(WebSocket<S>, Request<()>)>
     where
@@ -170,7 +172,7 @@ impl Acceptor {
             room()?;
             Ok(response)
         };
-        Box::pin(websocket::accept(stream, Arc::clone(&self.config), judge)).await
+        Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, judge)).await
     }
 
     pub(super) fn settings(&self) -> &Config {

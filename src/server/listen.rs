@@ -307,7 +307,7 @@ impl<F> Shared<F> {
             let full = "this server has as many connections as it may; max_connections is the setting";
             if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
         };
-        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, room).await?;
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, None, room).await?;
         hold(&mut ws, place);
         request.extensions_mut().insert(PeerAddr(peer));
         Ok(Opened { ws, request, shared: Arc::clone(self) })
@@ -417,4 +417,24 @@ fn code(outcome: Result<Result<(), BoxError>, Box<dyn Any + Send>>) -> CloseCode
 pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The task of a connection, for an application whose own future is empty.
+    fn task<F, Fut>(_: F) -> impl Future<Output = ()>
+    where
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>>,
+    {
+        Shared::<F>::run(Box::pin(async { None }))
+    }
+
+    #[test]
+    fn the_future_of_a_connection_is_small() {
+        let task = task(|_ws, _request| async { Ok(()) });
+        assert!(size_of_val(&task) <= 512, "{} bytes", size_of_val(&task));
+    }
 }

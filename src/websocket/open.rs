@@ -22,6 +22,9 @@ use crate::{
 /// Room made for each read of a head: most requests fit into one.
 pub(crate) const HEAD_READ: usize = 1024;
 
+/// Room made for a head of our own: most fit into it.
+const HEAD_WRITTEN: usize = 256;
+
 /// Why a request is not accepted.
 #[derive(Debug)]
 pub(crate) enum Turned {
@@ -44,12 +47,19 @@ impl From<Misuse> for Turned {
 }
 
 /// Accepts a connection, or refuses it and waits until the peer can have read why.
+///
+/// The deadline is for the handshake alone; `None` where the caller has set one already.
 pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     config: Arc<Config>,
+    deadline: Option<Duration>,
     judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
 ) -> Result<(WebSocket<S>, Request<()>)> {
-    let judged = within(config.timings.handshake, respond(&mut stream, &config, judge)).await?;
+    let responding = respond(&mut stream, &config, judge);
+    let judged = match deadline {
+        Some(deadline) => within(deadline, responding).await?,
+        None => responding.await?,
+    };
     let (refusal, error) = match judged {
         Ok((request, Answer { response, agreed, read_ahead })) => {
             let ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
@@ -98,7 +108,7 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
         response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
         agreed
     });
-    let mut out = BytesMut::new();
+    let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
     encode_response(&response, &[], &mut out);
     stream.write_all(&out).await?;
     stream.flush().await?;
@@ -164,7 +174,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<Option<(S, Answer)>> {
     let mut stream = dial.await?;
     let mut input = BytesMut::new();
-    let mut out = BytesMut::new();
+    let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
     let awaiting =
         awaiting.insert(request.start_with(random::nonce(), &config.limits, config.deflate.as_ref(), &mut out));
     stream.write_all(&out).await?;

@@ -11,6 +11,7 @@ mod hostile;
 mod ids;
 mod opening;
 
+mod allocations;
 mod backpressure;
 mod cancellation;
 mod closing;

@@ -12,8 +12,9 @@ pub(crate) fn offer_deflate(config: &DeflateConfig) -> HeaderValue {
 
 /// What a server makes of the offers in a request, and its answer; `None` opens the connection without compression.
 pub(crate) fn accept_deflate(request: &HeaderMap, config: Option<&DeflateConfig>) -> Option<(Agreed, HeaderValue)> {
+    let config = config?;
     let offers = extensions(request).ok()?;
-    let (agreed, answer) = accept(offers.iter().map(parts), config?)?;
+    let (agreed, answer) = accept(offers.iter().map(parts), config)?;
     Some((agreed, visible(&answer.to_string())))
 }
 

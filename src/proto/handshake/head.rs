@@ -1,12 +1,12 @@
 //! An HTTP/1.1 head, between bytes and [`http`]'s types (RFC 9112 sections 3 to 5).
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 
 use super::scanner::HeadError;
 
 /// Parses a whole request head, as measured by [`HeadScanner`](super::scanner::HeadScanner).
-pub(crate) fn parse_request(head: &[u8]) -> Result<Request<()>, HeadError> {
+pub(crate) fn parse_request(head: &Bytes) -> Result<Request<()>, HeadError> {
     let mut lines = header_slots(head);
     let mut parsed = httparse::Request::new(&mut lines);
     let length = parsed.parse(head).map_err(|error| malformed(error, version_of_request(head)))?;
@@ -21,12 +21,12 @@ pub(crate) fn parse_request(head: &[u8]) -> Result<Request<()>, HeadError> {
         Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Malformed("the method is not a token"))?;
     *request.uri_mut() = request_target(target)?;
     *request.version_mut() = version(minor);
-    *request.headers_mut() = header_map(parsed.headers)?;
+    *request.headers_mut() = header_map(head, parsed.headers)?;
     Ok(request)
 }
 
 /// Parses a whole response head, as measured by [`HeadScanner`](super::scanner::HeadScanner).
-pub(crate) fn parse_response(head: &[u8]) -> Result<Response<()>, HeadError> {
+pub(crate) fn parse_response(head: &Bytes) -> Result<Response<()>, HeadError> {
     let mut lines = header_slots(head);
     let mut parsed = httparse::Response::new(&mut lines);
     let length = parsed.parse(head).map_err(|error| malformed(error, HeadError::Version))?;
@@ -40,7 +40,7 @@ pub(crate) fn parse_response(head: &[u8]) -> Result<Response<()>, HeadError> {
     *response.status_mut() =
         StatusCode::from_u16(code).map_err(|_| HeadError::Malformed("the status code is not one of HTTP's"))?;
     *response.version_mut() = version(minor);
-    *response.headers_mut() = header_map(parsed.headers)?;
+    *response.headers_mut() = header_map(head, parsed.headers)?;
     Ok(response)
 }
 
@@ -114,13 +114,14 @@ fn header_slots(head: &[u8]) -> Vec<httparse::Header<'_>> {
     vec![httparse::EMPTY_HEADER; head.iter().filter(|byte| **byte == b'\n').count()]
 }
 
-fn header_map(lines: &[httparse::Header<'_>]) -> Result<HeaderMap, HeadError> {
+/// The headers of a head, whose values stay where they are in it.
+fn header_map(head: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap, HeadError> {
     let mut headers = HeaderMap::try_with_capacity(lines.len()).map_err(|_| HeadError::TooManyHeaders)?;
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes())
             .map_err(|_| HeadError::Malformed("a header name is not a token"))?;
-        let value =
-            HeaderValue::from_bytes(line.value).map_err(|_| HeadError::Malformed("a header value is malformed"))?;
+        let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value))
+            .map_err(|_| HeadError::Malformed("a header value is malformed"))?;
         headers.try_append(name, value).map_err(|_| HeadError::TooManyHeaders)?;
     }
     Ok(headers)
@@ -193,7 +194,7 @@ mod tests {
             (b"", None),
         ];
         for (head, code) in table {
-            let parsed = parse_response(head).ok();
+            let parsed = parse_response(&Bytes::copy_from_slice(head)).ok();
             assert_eq!(parsed.map(|response| response.status().as_u16()), *code, "{}", head.escape_ascii());
         }
     }

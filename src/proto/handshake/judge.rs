@@ -320,7 +320,7 @@ mod tests {
             ("dGhl", "", Any, 400),
         ];
         for &(from, to, methods, status) in table {
-            let request = parse_request(replaced(from, to).as_bytes()).unwrap();
+            let request = parse_request(&replaced(from, to).into()).unwrap();
             let judged = judge_upgrade(&request, methods);
             let found = judged.map_or_else(|refusal| refusal.status().as_u16(), |()| 101);
             assert_eq!(found, status, "{from:?} -> {to:?} {methods:?}");

@@ -81,6 +81,7 @@ impl HeadScanner {
     /// After that, another head is looked for, with what is left of the limits.
     pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         while self.section != Section::End {
+            self.skip(input);
             let Some(&byte) = input.get(self.position) else {
                 return Ok(None);
             };
@@ -97,6 +98,25 @@ impl HeadScanner {
     /// Whether no byte of any head was seen.
     pub(crate) const fn is_untouched(&self) -> bool {
         self.spent == 0 && self.position == 0
+    }
+
+    /// Goes over what [`step`](Self::step) has nothing to say about: within a line and its limits, all that is not a
+    /// control character.
+    fn skip(&mut self, input: &[u8]) {
+        let column = self.position - self.line;
+        if column == 0 || self.last == b'\r' {
+            return;
+        }
+        let mut room = self.max_head.saturating_sub(self.spent + self.position);
+        if self.section == Section::StartLine {
+            room = room.min(self.max_start_line.saturating_sub(column));
+        }
+        let rest = input.get(self.position..).unwrap_or_default();
+        let plain = rest.iter().take(room).take_while(|byte| !byte.is_ascii_control()).count();
+        self.position += plain;
+        if let Some(byte) = plain.checked_sub(1).and_then(|last| rest.get(last)) {
+            self.last = *byte;
+        }
     }
 
     fn step(&mut self, byte: u8) -> Result<(), HeadError> {

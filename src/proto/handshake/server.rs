@@ -46,7 +46,7 @@ impl AwaitRequest {
         let Some(head) = self.receive_head(input)? else {
             return Ok(None);
         };
-        let request = parse_request(&head)?;
+        let request = parse_request(&head.freeze())?;
         // What is left of the input is only frames if none of it is a body.
         check_body(request.headers())?;
         Ok(Some(request))

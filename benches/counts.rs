@@ -1,0 +1,92 @@
+//! Instructions for each message, as valgrind counts them: the same on a busy machine as on an idle one.
+//!
+//! ```text
+//! cargo bench --bench counts
+//! ```
+//!
+//! The program runs itself under `valgrind --tool=callgrind` twice for each row, once with more turns; the difference is
+//! what the turns cost, without the start of the program.
+
+mod wire;
+
+use std::{hint::black_box, process::Command};
+
+use bytes::BytesMut;
+use tokio_util::codec::{Decoder, Encoder};
+use wireline::proto::{Frame, FrameCodec, Opcode};
+
+use crate::wire::{Then, fragments, messages, open, turn};
+
+const RUN: &str = "--run";
+const FEW: u64 = 50;
+const MANY: u64 = 550;
+
+/// A name, how it goes once, and how many messages that are.
+type Row = (&'static str, fn() -> Box<dyn FnMut()>, u64);
+
+const ROWS: &[Row] = &[
+    ("decode 20", || decode(20), 64),
+    ("decode 1024", || decode(1024), 64),
+    ("encode 20", || encode(20), 1),
+    ("encode 1024", || encode(1024), 1),
+    ("echo 20", || pass(messages(20, 64), Then::Echo), 64),
+    ("echo 1024", || pass(messages(1024, 16), Then::Echo), 16),
+    ("assemble 8 fragments of 512", || pass(fragments(8), Then::Drop), 1),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [run, row, turns] = arguments.as_slice()
+        && run == RUN
+    {
+        let (_, start, _) = ROWS[row.parse::<usize>().expect("a row")];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let mut once = start();
+        return (0..turns.parse().expect("a number")).for_each(|_| once());
+    }
+    println!("instructions per message");
+    for (row, (name, _, messages)) in ROWS.iter().enumerate() {
+        let each = (instructions(row, MANY) - instructions(row, FEW)) / ((MANY - FEW) * messages);
+        println!("{name:27} {each:7}");
+    }
+}
+
+/// What callgrind counts of the whole program.
+fn instructions(row: usize, turns: u64) -> u64 {
+    let program = std::env::current_exe().expect("this program has a path");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args([RUN, &row.to_string(), &turns.to_string()])
+        .output()
+        .expect("valgrind is installed");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let collected = said.lines().find_map(|line| line.split_once("Collected : ")).expect("callgrind's last words").1;
+    collected.trim().parse().expect("a number")
+}
+
+fn decode(len: usize) -> Box<dyn FnMut()> {
+    let (mut codec, batch) = (FrameCodec::server(), messages(len, 64));
+    Box::new(move || {
+        let mut bytes = BytesMut::from(&*batch);
+        while let Some(frame) = codec.decode(&mut bytes).expect("valid frames") {
+            black_box(frame);
+        }
+    })
+}
+
+fn encode(len: usize) -> Box<dyn FnMut()> {
+    let (mut codec, frame) = (FrameCodec::server(), Frame::new(Opcode::Binary, vec![7; len]));
+    let mut out = BytesMut::with_capacity(len + 14);
+    Box::new(move || {
+        out.clear();
+        codec.encode(frame.clone(), &mut out).expect("a valid frame");
+        black_box(&out);
+    })
+}
+
+fn pass(batch: Vec<u8>, then: Then) -> Box<dyn FnMut()> {
+    let mut ws = open(batch);
+    Box::new(move || turn(&mut ws, then))
+}

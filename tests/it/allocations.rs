@@ -1,0 +1,156 @@
+//! How often a message asks for memory once a connection is under way.
+
+use std::{
+    cell::Cell,
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wireline::{
+    Config, Role, WebSocket,
+    handler::{Attach, Message, Sender},
+    proto::{Frame, Opcode},
+};
+
+use crate::{
+    scripted::{block_on, encode},
+    support::alloc::Meter,
+};
+
+/// Batches before the count starts, and batches that are counted.
+const WARM_UP: usize = 20;
+const COUNTED: usize = 100;
+
+/// A peer that sends a batch whenever the last one was read to its end, and takes every answer. It asks for no memory.
+struct Batches {
+    batch: Vec<u8>,
+    sent: usize,
+    left: usize,
+}
+
+impl Batches {
+    fn new(message: &Frame, in_flight: usize) -> Self {
+        let batch = encode(Role::Server, vec![message.clone(); in_flight]);
+        Self { batch, sent: 0, left: WARM_UP + COUNTED }
+    }
+}
+
+impl AsyncRead for Batches {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.left == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if self.sent == self.batch.len() {
+            self.sent = 0;
+            self.left -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let end = self.batch.len().min(self.sent + buf.remaining());
+        buf.put_slice(&self.batch[self.sent..end]);
+        self.sent = end;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Batches {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Counts from the first message behind the warm-up to the last message.
+#[derive(Clone, Default)]
+struct Count(Rc<Cell<(usize, Option<Meter>, u64)>>);
+
+impl Count {
+    fn message(&self, in_flight: usize) {
+        let (seen, meter, _) = self.0.get();
+        let meter = meter.or_else(|| (seen == WARM_UP * in_flight).then(Meter::start));
+        self.0.set((seen + 1, meter, meter.map_or(0, Meter::calls)));
+    }
+
+    /// How often memory was asked for, from the first counted message up to the last.
+    fn calls(&self, in_flight: usize) -> usize {
+        let (seen, _, calls) = self.0.get();
+        assert_eq!(seen, (WARM_UP + COUNTED) * in_flight, "every message has arrived");
+        usize::try_from(calls).unwrap()
+    }
+}
+
+fn by_stream(message: &Frame, in_flight: usize) -> usize {
+    let (peer, count) = (Batches::new(message, in_flight), Count::default());
+    block_on(async {
+        let mut ws = WebSocket::after_handshake(peer, Role::Server, Config::default()).unwrap();
+        while let Some(Ok(message)) = ws.next().await {
+            count.message(in_flight);
+            ws.feed(message).await.unwrap();
+        }
+    });
+    count.calls(in_flight)
+}
+
+fn by_handler(message: &Frame, in_flight: usize) -> usize {
+    let (peer, count) = (Batches::new(message, in_flight), Count::default());
+    let counted = count.clone();
+    block_on(async {
+        let echo = |out: Sender| {
+            move |message: Message| {
+                counted.message(in_flight);
+                out.send(message)
+            }
+        };
+        drop(Attach::server().run(peer, echo).await.unwrap());
+    });
+    count.calls(in_flight)
+}
+
+/// A message that is copied out of the read buffer asks for memory once, for its payload; sending it back does not. A
+/// handler's connection asks once more for each turn, which is as many as have arrived together.
+#[test]
+fn a_small_echo_allocates_its_payload_and_nothing_else() {
+    for (len, pipelined) in [(20, 64), (1024, 16)] {
+        for (opcode, in_flight) in
+            [(Opcode::Binary, 1), (Opcode::Text, 1), (Opcode::Binary, pipelined), (Opcode::Text, pipelined)]
+        {
+            let case = format!("{opcode:?}, {len} bytes, {in_flight} in flight");
+            let message = Frame::new(opcode, vec![b'x'; len]);
+            let (messages, turns) = (COUNTED * in_flight - 1, COUNTED);
+            let calls = by_stream(&message, in_flight);
+            assert!(calls <= messages, "{case}: {calls} for {messages} messages");
+            let calls = by_handler(&message, in_flight);
+            assert!(calls <= messages + turns, "{case}, handler: {calls} for {messages} messages");
+        }
+    }
+}
+
+/// A long message is collected in memory of its own or is a view of the read buffer, which then has to be replaced, and is
+/// sent by reference: two or three blocks, and one for each doubling while it arrives.
+#[test]
+fn a_long_echo_allocates_a_few_blocks() {
+    for (len, most) in [(16 * 1024, 3), (32 * 1024, 3), (256 * 1024, 7)] {
+        let message = Frame::new(Opcode::Binary, vec![b'x'; len]);
+        for calls in [by_stream(&message, 1), by_handler(&message, 1)] {
+            assert!(calls <= most * COUNTED, "{len} bytes: {calls} for {COUNTED} messages");
+        }
+    }
+}
