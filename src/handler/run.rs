@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
-        agent::{Agent, Next, Raised},
+        agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
         frame::Bits,
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
@@ -91,7 +91,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// Ready at the end of the connection.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut left = self.agent.begin_turn();
+        let _sitting = self.agent.sit_down();
+        let mut left = COMMANDS_PER_TURN;
         if let Some(shake) = self.opening.take() {
             let opened = self.agent.call(|handler| handler.on_open(*shake));
             self.check(opened);
