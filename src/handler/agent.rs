@@ -218,6 +218,11 @@ impl<H: Handler> Agent<H> {
         }
     }
 
+    /// Whether so many commands wait that others should have their turn.
+    pub(crate) fn crowds_the_queue(&self) -> bool {
+        self.place.hub.is_half_full()
+    }
+
     fn collect(&mut self) {
         if self.commands.capacity() == 0 {
             self.commands = take_spare();

@@ -200,6 +200,11 @@ impl Hub {
         !self.is_gone() && self.queued.load(Ordering::SeqCst) < self.capacity
     }
 
+    /// Whether more than half of the commands wait that may.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > self.capacity / 2
+    }
+
     fn try_take_room(&self) -> bool {
         let capacity = self.capacity - desk::owed(self);
         let more = |queued: usize| (queued < capacity).then_some(queued + 1);

@@ -72,17 +72,17 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    pub(crate) fn get(&self, form: SharedForm, encode: impl FnOnce() -> Bytes) -> Bytes {
+    pub(crate) fn get(&self, form: SharedForm, encode: impl FnOnce() -> Bytes) -> Cow<'_, Bytes> {
         let SharedForm::Compressed(window_bits) = form else {
-            return self.plain.get_or_init(encode).clone();
+            return Cow::Borrowed(self.plain.get_or_init(encode));
         };
         let mut compressed = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, encoded)) = compressed.iter().find(|(bits, _)| *bits == window_bits) {
-            return encoded.clone();
+            return Cow::Owned(encoded.clone());
         }
         let encoded = encode();
         compressed.push((window_bits, encoded.clone()));
-        encoded
+        Cow::Owned(encoded)
     }
 }
 

@@ -99,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             self.agent.release();
         }
         self.fire();
+        let mut turns = 0_usize;
         loop {
             loop {
                 match self.agent.next(&mut left) {
@@ -111,7 +112,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                 }
             }
             if self.inner.reads() {
+                if turns > 0 && self.agent.crowds_the_queue() {
+                    // Those that have commands to carry out first: a peer that sends much would fill the queue.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 if let Poll::Ready(turn) = self.inner.poll_turn(cx) {
+                    turns += 1;
                     self.turn(turn, cx);
                     continue;
                 }
@@ -210,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             let size = self.fragment_size();
             let frames =
                 encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
-            self.inner.put_encoded(frames);
+            self.inner.put_encoded(&frames);
         }
     }
 
