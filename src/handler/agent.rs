@@ -187,7 +187,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// The turn's budget is used up.
-    fn stop(&mut self) -> Next {
+    fn stop(&self) -> Next {
         let (commands, owed) = desk::clear(&self.place.mailbox);
         if !commands.is_empty() {
             self.place.hub.owe_room(owed);
