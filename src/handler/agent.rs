@@ -12,6 +12,7 @@ use crate::{
     Config, Role,
     handler::{
         Error, ErrorKind, Handler, Result, Settings,
+        desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
         timeouts::{Key, Target, Timeout, Timeouts},
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Commands carried out before a frame, or another connection, has its turn.
-const COMMANDS_PER_TURN: usize = 1024;
+pub(crate) const COMMANDS_PER_TURN: usize = 1024;
 
 /// One connection's handler.
 #[derive(Debug)]
@@ -146,22 +147,26 @@ impl<H: Handler> Agent<H> {
         }
     }
 
-    /// Begins a turn, in which commands are looked for without being woken.
-    pub(crate) fn begin_turn(&mut self) -> usize {
-        if self.commands.is_empty() {
-            self.commands = take_spare();
-            self.collect();
-        }
-        COMMANDS_PER_TURN
+    /// Until dropped, what this connection asks itself to do stays on this thread.
+    pub(crate) fn sit_down(&self) -> Sitting {
+        Sitting::begin(&self.place.mailbox)
     }
 
     /// The next command; `left` is what is left of this turn's budget.
     pub(crate) fn next(&mut self, left: &mut usize) -> Next {
-        if self.commands.is_empty() {
-            self.collect();
+        if self.commands.is_empty() && *left > 0 {
+            match self.take_from_desk() {
+                Taken::One(command) => {
+                    *left -= 1;
+                    return Next::Command(command);
+                }
+                Taken::More => {}
+                Taken::Nothing if self.place.mailbox.has_mail() => self.collect(),
+                Taken::Nothing => return Next::Nothing,
+            }
         }
-        if *left == 0 && !self.commands.is_empty() {
-            return Next::Enough;
+        if *left == 0 {
+            return self.stop();
         }
         match self.commands.pop_front() {
             Some(command) => {
@@ -170,6 +175,25 @@ impl<H: Handler> Agent<H> {
             }
             None => Next::Nothing,
         }
+    }
+
+    fn take_from_desk(&mut self) -> Taken {
+        let taken = desk::take(&self.place.mailbox, &mut self.commands);
+        if !matches!(taken, Taken::Nothing) {
+            // As from the mail: see `collect`.
+            self.place.hub.give_room(self.place.mailbox.take_desk_places());
+        }
+        taken
+    }
+
+    /// The turn's budget is used up.
+    fn stop(&self) -> Next {
+        let (commands, owed) = desk::clear(&self.place.mailbox);
+        if !commands.is_empty() {
+            self.place.hub.owe_room(owed);
+            self.place.mailbox.put_back(commands);
+        }
+        if self.commands.is_empty() && !self.place.mailbox.has_mail() { Next::Nothing } else { Next::Enough }
     }
 
     /// Keeps a command until the connection is open. What is kept is bounded as what is unsent is.
@@ -194,7 +218,15 @@ impl<H: Handler> Agent<H> {
         }
     }
 
+    /// Whether so many commands wait that others should have their turn.
+    pub(crate) fn crowds_the_queue(&self) -> bool {
+        self.place.hub.is_half_full()
+    }
+
     fn collect(&mut self) {
+        if self.commands.capacity() == 0 {
+            self.commands = take_spare();
+        }
         self.place.mailbox.collect(&mut self.commands);
         // Nothing but broadcasts holds a place of its own until it is carried out: from here on the queue is bounded by
         // what was in it.
@@ -204,7 +236,8 @@ impl<H: Handler> Agent<H> {
 
     /// Ends a turn that comes to waiting; `false` if there is something to do before.
     pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
-        if !self.commands.is_empty() || !self.place.mailbox.park(cx.waker()) {
+        let mailbox = &self.place.mailbox;
+        if !self.commands.is_empty() || !desk::is_clear(mailbox) || !mailbox.park(cx.waker()) {
             return false;
         }
         give_spare(std::mem::take(&mut self.commands));

@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     Config,
     handler::{
-        Compressed, Settings,
+        Compressed, Settings, desk,
         mailbox::{Broadcast, Command, Everyone, Mailbox, Posted},
         util::{QueueError, Token},
     },
@@ -195,9 +195,25 @@ impl Hub {
         taken
     }
 
+    /// Whether one more command may wait.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.is_gone() && self.queued.load(Ordering::SeqCst) < self.capacity
+    }
+
+    /// Whether more than half of the commands wait that may.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > self.capacity / 2
+    }
+
     fn try_take_room(&self) -> bool {
-        let more = |queued: usize| (queued < self.capacity).then_some(queued + 1);
+        let capacity = self.capacity - desk::owed(self);
+        let more = |queued: usize| (queued < capacity).then_some(queued + 1);
         self.queued.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+    }
+
+    /// Takes places whether there are any or not, for commands that have none.
+    pub(crate) fn owe_room(&self, places: usize) {
+        self.queued.fetch_add(places, Ordering::SeqCst);
     }
 
     pub(crate) fn give_room(&self, places: usize) {

@@ -5,14 +5,17 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task::Waker,
 };
 
 use bytes::Bytes;
 
 use crate::{
-    handler::{CloseCode, OpCode, hub::Permit, timeouts::Key, util::Token},
+    handler::{CloseCode, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
     proto::connection::{Payload, SharedForm},
 };
 
@@ -69,17 +72,17 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    pub(crate) fn get(&self, form: SharedForm, encode: impl FnOnce() -> Bytes) -> Bytes {
+    pub(crate) fn get(&self, form: SharedForm, encode: impl FnOnce() -> Bytes) -> Cow<'_, Bytes> {
         let SharedForm::Compressed(window_bits) = form else {
-            return self.plain.get_or_init(encode).clone();
+            return Cow::Borrowed(self.plain.get_or_init(encode));
         };
         let mut compressed = self.compressed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, encoded)) = compressed.iter().find(|(bits, _)| *bits == window_bits) {
-            return encoded.clone();
+            return Cow::Owned(encoded.clone());
         }
         let encoded = encode();
         compressed.push((window_bits, encoded.clone()));
-        encoded
+        Cow::Owned(encoded)
     }
 }
 
@@ -109,6 +112,10 @@ pub(crate) struct Mailbox {
     pub(crate) id: u32,
     /// The broadcasts between the wish for this connection and its making.
     missed: Range<u64>,
+    /// Whether the mail has commands; written under its lock, so that the task knows of its own thread's without it.
+    has_mail: AtomicBool,
+    /// How many places the commands on the desk have. Only the connection's task changes it, and its end.
+    desk_places: AtomicUsize,
     mail: Mutex<Mail>,
 }
 
@@ -137,7 +144,8 @@ pub(crate) enum Posted {
 
 impl Mailbox {
     pub(crate) fn new(token: Token, id: u32, missed: Range<u64>) -> Arc<Self> {
-        Arc::new(Self { token, id, missed, mail: Mutex::default() })
+        let (has_mail, desk_places) = (AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Self { token, id, missed, has_mail, desk_places, mail: Mutex::default() })
     }
 
     /// Whether that broadcast was for this connection before it existed.
@@ -149,7 +157,13 @@ impl Mailbox {
         self.mail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Queues a command. The place it may have was taken.
     pub(crate) fn post(&self, command: Command) -> Posted {
+        let places = usize::from(command.has_place());
+        let Some(command) = desk::put(self, command) else {
+            self.desk_places.store(self.desk_places.load(Ordering::Relaxed) + places, Ordering::Relaxed);
+            return Posted::Queued;
+        };
         let mut mail = self.mail();
         if mail.gone == Gone::Yes {
             // Dropped behind the lock: a broadcast that ends here gives its room back.
@@ -158,6 +172,7 @@ impl Mailbox {
             return Posted::Dropped;
         }
         mail.commands.push_back(command);
+        self.has_mail.store(true, Ordering::Release);
         let waker = mail.waker.take();
         drop(mail);
         if let Some(waker) = waker {
@@ -170,10 +185,32 @@ impl Mailbox {
         self.mail().gone == Gone::Yes
     }
 
-    /// The task is at work and looks for commands by itself. What waits goes into `commands`, which is empty.
+    /// Whether commands wait. Those of this thread are seen for sure.
+    pub(crate) fn has_mail(&self) -> bool {
+        self.has_mail.load(Ordering::Acquire)
+    }
+
+    /// The commands on the desk are about to be carried out: the places they had.
+    pub(crate) fn take_desk_places(&self) -> usize {
+        match self.desk_places.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.desk_places.swap(0, Ordering::Relaxed),
+        }
+    }
+
+    /// What was on the desk waits until the connection's next turn, with a place for each.
+    pub(crate) fn put_back(&self, mut commands: VecDeque<Command>) {
+        self.desk_places.store(0, Ordering::Relaxed);
+        let mut mail = self.mail();
+        commands.append(&mut mail.commands);
+        mail.commands = commands;
+        self.has_mail.store(true, Ordering::Release);
+    }
+
+    /// What waits goes into `commands`, which is empty.
     pub(crate) fn collect(&self, commands: &mut VecDeque<Command>) {
         let mut mail = self.mail();
-        mail.waker = None;
+        self.has_mail.store(false, Ordering::Release);
         std::mem::swap(&mut mail.commands, commands);
     }
 
@@ -199,8 +236,9 @@ impl Mailbox {
         mail.gone = Gone::Yes;
         mail.waker = None;
         let commands = std::mem::take(&mut mail.commands);
+        self.has_mail.store(false, Ordering::Release);
         drop(mail);
-        commands.iter().filter(|command| command.has_place()).count()
+        commands.iter().filter(|command| command.has_place()).count() + self.take_desk_places()
     }
 }
 
@@ -238,4 +276,4 @@ pub(crate) fn give_spare(queue: VecDeque<Command>) {
     }
 }
 
-const SPARE_CAPACITY: usize = 4096;
+pub(crate) const SPARE_CAPACITY: usize = 4096;

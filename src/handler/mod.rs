@@ -21,6 +21,7 @@ mod code;
 mod credentials;
 #[cfg(feature = "deflate")]
 pub mod deflate;
+mod desk;
 mod dialing;
 mod error;
 mod factory;

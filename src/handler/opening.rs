@@ -15,7 +15,7 @@ use url::Url;
 use crate::{
     handler::{
         Error, ErrorKind, Handler, Result, accepting,
-        agent::{Agent, Next, Raised},
+        agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
         dialing,
         hub::Place,
         mailbox::Command,
@@ -141,7 +141,7 @@ pub(crate) async fn attend<H: Handler, T>(
     let mut awaited = pin!(awaited);
     let mut limit = Alarm::default();
     poll_fn(|cx| {
-        let mut left = agent.begin_turn();
+        let mut left = COMMANDS_PER_TURN;
         loop {
             loop {
                 match agent.next(&mut left) {

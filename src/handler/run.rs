@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
-        agent::{Agent, Next, Raised},
+        agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
         frame::Bits,
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
@@ -91,13 +91,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// Ready at the end of the connection.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut left = self.agent.begin_turn();
+        let _sitting = self.agent.sit_down();
+        let mut left = COMMANDS_PER_TURN;
         if let Some(shake) = self.opening.take() {
             let opened = self.agent.call(|handler| handler.on_open(*shake));
             self.check(opened);
             self.agent.release();
         }
         self.fire();
+        let mut turns = 0_usize;
         loop {
             loop {
                 match self.agent.next(&mut left) {
@@ -110,7 +112,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                 }
             }
             if self.inner.reads() {
+                if turns > 0 && self.agent.crowds_the_queue() {
+                    // Those that have commands to carry out first: a peer that sends much would fill the queue.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 if let Poll::Ready(turn) = self.inner.poll_turn(cx) {
+                    turns += 1;
                     self.turn(turn, cx);
                     continue;
                 }
@@ -209,7 +217,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             let size = self.fragment_size();
             let frames =
                 encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
-            self.inner.put_encoded(frames);
+            self.inner.put_encoded(&frames);
         }
     }
 

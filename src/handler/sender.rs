@@ -11,7 +11,7 @@ use url::Url;
 use crate::{
     Message as CoreMessage,
     handler::{
-        CloseCode, Error, ErrorKind, Message, OpCode, Result,
+        CloseCode, Error, ErrorKind, Message, OpCode, Result, desk,
         hub::{Hub, Patience, post_to},
         mailbox::{Command, Encoded, Everyone, Mailbox, Posted},
         timeouts::{Target, Timeout},
@@ -285,6 +285,7 @@ impl Sender {
 
     /// Queues; what is for a connection that is gone is dropped.
     fn post(&self, mailbox: &Mailbox, command: Command) -> Result<()> {
+        let Some(command) = desk::put_first(&self.hub, mailbox, command) else { return Ok(()) };
         self.hub.take_room(Patience::Block)?;
         if mailbox.post(command) == Posted::Dropped {
             self.hub.give_room(1);

@@ -29,6 +29,9 @@ use crate::{
     },
 };
 
+/// Encoded frames that are copied without being counted as shared first, which costs more.
+const COPIED_BELOW: usize = 1024;
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn of_frames(
         io: S,
@@ -70,10 +73,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     }
 
     /// Queues frames that are encoded already.
-    pub(crate) fn put_encoded(&mut self, frames: Bytes) {
+    pub(crate) fn put_encoded(&mut self, frames: &Bytes) {
         if self.transport != Transported::Broken {
             let out = self.output.get_or_insert_with(Queue::take);
-            out.put_payload(frames);
+            if frames.len() < COPIED_BELOW {
+                out.put(frames);
+            } else {
+                out.put_payload(frames.clone());
+            }
             out.end_frame();
         }
     }

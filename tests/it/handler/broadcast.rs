@@ -43,6 +43,30 @@ fn a_broadcast_reaches_the_caller_clients_and_handshaking_ones_s3_8() {
     }
 }
 
+/// A peer that sends more broadcasts at once than may wait does not fill the queue: others have their turn before.
+#[test]
+fn broadcasts_that_arrive_at_once_do_not_fill_the_queue_s3_1() {
+    let settings = Settings { max_connections: 4, queue_size: 5, ..Settings::default() };
+    let spec = Spec::new().settings(settings).react(|ws, line| match line.strip_prefix("on_message ") {
+        Some(text) => ws.broadcast(text),
+        None => Ok(()),
+    });
+    for mode in SERVERS {
+        let server = spec.fresh().serve(mode);
+        let mut caller = Raw::open(server.address);
+        let mut receiver = Raw::open(server.address);
+        server.log.await_times("on_open", 2);
+        caller.send((0..200).map(|number| text(number.to_string())));
+        for number in 0..200 {
+            let expected = Some(text(number.to_string()));
+            assert_eq!((caller.frame(), receiver.frame()), (expected.clone(), expected), "{mode:?}");
+        }
+        assert_eq!(server.log.errors(), Vec::<String>::new(), "{mode:?}");
+        drop((caller, receiver));
+        server.shut_down();
+    }
+}
+
 /// Also one that was only asked for before the broadcast.
 #[test]
 fn a_broadcast_reaches_connections_that_are_still_to_be_made_s3_8() {

@@ -47,6 +47,31 @@ fn commands_of_one_thread_are_carried_out_in_order_broadcasts_included_s3_1() {
 }
 
 #[test]
+fn commands_beyond_one_turn_and_of_their_own_sending_keep_their_order_s3_1() {
+    let settings = Settings { queue_size: 100, ..Settings::default() };
+    let spec = Spec::new().settings(settings).react(|ws, line| {
+        if line == "on_open" {
+            (0..1500).try_for_each(|n| ws.send(n.to_string()))?;
+        }
+        let sent = line.strip_prefix("on_send_frame TEXT ").and_then(|text| text.parse::<u32>().ok());
+        if let Some(n) = sent.filter(|n| n % 100 == 0) {
+            ws.send(format!("behind {n}"))?;
+            ws.broadcast(format!("and {n}"))?;
+        }
+        Ok(())
+    });
+    let behind = (0..15).flat_map(|n| [format!("behind {}", n * 100), format!("and {}", n * 100)]);
+    let expected: Vec<_> = (0..1500).map(|n| n.to_string()).chain(behind).map(text).collect();
+    block_on(async {
+        for role in ROLES {
+            let conn = spec.fresh().attach(role).await;
+            settle().await;
+            assert_eq!(conn.frames(), expected, "3.1, {role:?}");
+        }
+    });
+}
+
+#[test]
 fn a_call_only_queues_and_what_a_callback_leaves_is_carried_out_before_the_next_frame_s3_1() {
     let spec = Spec::new().react(|ws, line| match line.strip_prefix("on_message ") {
         Some(text) => {

@@ -1,0 +1,146 @@
+//! What a connection is asked to do in its own turn: it stays on the thread that takes the turn, without lock or counters.
+//!
+//! Everything on the desk was asked for before what waits in the mailbox: while something does, nothing is put here.
+
+use std::{cell::RefCell, collections::VecDeque, mem};
+
+use crate::handler::{
+    hub::Hub,
+    mailbox::{Command, Mailbox, SPARE_CAPACITY, take_spare},
+};
+
+#[derive(Debug)]
+struct Desk {
+    /// Whose turn it is on this thread, by the address of its mailbox; 0 for nobody's.
+    whose: usize,
+    commands: VecDeque<Command>,
+    /// The hub that one of the commands has no place of, by its address; 0 for none.
+    owes: usize,
+}
+
+impl Desk {
+    const EMPTY: Self = Self { whose: 0, commands: VecDeque::new(), owes: 0 };
+}
+
+thread_local! {
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk::EMPTY) };
+}
+
+/// A connection's turn, until dropped. What is on the desk then is dropped too.
+#[derive(Debug)]
+pub(crate) struct Sitting {
+    /// The turn in which this one began: a callback may run another `WebSocket` to its end.
+    outer: Option<Desk>,
+}
+
+impl Sitting {
+    pub(crate) fn begin(mailbox: &Mailbox) -> Self {
+        DESK.with_borrow_mut(|desk| {
+            let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
+            desk.whose = address(mailbox);
+            Self { outer }
+        })
+    }
+}
+
+impl Drop for Sitting {
+    fn drop(&mut self) {
+        let left = DESK.try_with(|desk| {
+            let mut desk = desk.borrow_mut();
+            let keeps = desk.commands.is_empty() && desk.commands.capacity() <= SPARE_CAPACITY;
+            match self.outer.take() {
+                None if keeps => {
+                    (desk.whose, desk.owes) = (0, 0);
+                    Desk::EMPTY
+                }
+                outer => mem::replace(&mut *desk, outer.unwrap_or(Desk::EMPTY)),
+            }
+        });
+        // Dropped behind the desk: a broadcast that ends here gives its room back.
+        drop(left);
+    }
+}
+
+/// Puts down a command that takes no place: the first of this connection's turn, while the queue has room. What comes back
+/// is for someone else, or for later.
+pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
+    put_if(mailbox, command, |desk| {
+        let first = desk.commands.is_empty() && hub.has_room();
+        if first {
+            desk.owes = address(hub);
+        }
+        first
+    })
+}
+
+/// Puts down a command if it is this connection's turn.
+pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
+    put_if(mailbox, command, |_| true)
+}
+
+#[inline]
+fn put_if(mailbox: &Mailbox, command: Command, may: impl FnOnce(&mut Desk) -> bool) -> Option<Command> {
+    let mut command = Some(command);
+    // A thread that is ending takes no turns.
+    let _ = DESK.try_with(|desk| {
+        let mut desk = desk.borrow_mut();
+        if desk.whose == address(mailbox) && !mailbox.has_mail() && may(&mut desk) {
+            desk.commands.extend(command.take());
+        }
+    });
+    command
+}
+
+/// How many commands on this thread's desk have no place of that hub.
+pub(crate) fn owed(hub: &Hub) -> usize {
+    DESK.try_with(|desk| usize::from(desk.borrow().owes == address(hub))).unwrap_or(0)
+}
+
+/// What is on the connection's desk, if it is its turn.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    Nothing,
+    /// One command.
+    One(Command),
+    /// More, which are in the queue now.
+    More,
+}
+
+/// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
+pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
+    DESK.with_borrow_mut(|desk| {
+        if desk.whose != address(mailbox) {
+            return Taken::Nothing;
+        }
+        desk.owes = 0;
+        if desk.commands.len() < 2 {
+            return desk.commands.pop_front().map_or(Taken::Nothing, Taken::One);
+        }
+        if queue.capacity() == 0 {
+            *queue = take_spare();
+        }
+        mem::swap(&mut desk.commands, queue);
+        Taken::More
+    })
+}
+
+/// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
+pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
+    DESK.with_borrow_mut(|desk| {
+        if desk.whose != address(mailbox) {
+            return (VecDeque::new(), 0);
+        }
+        let owed = usize::from(mem::take(&mut desk.owes) != 0);
+        (mem::take(&mut desk.commands), owed)
+    })
+}
+
+/// Whether nothing is on the connection's desk.
+pub(crate) fn is_clear(mailbox: &Mailbox) -> bool {
+    DESK.with_borrow(|desk| desk.whose != address(mailbox) || desk.commands.is_empty())
+}
+
+/// Tells apart what is alive at the same time.
+fn address<T>(of: &T) -> usize {
+    std::ptr::from_ref(of).addr()
+}
