@@ -49,7 +49,8 @@
 //!
 //! # Where to find what
 //!
-//! In the order in which a byte meets it: [`server`] and [`client`] obtain a stream; [`proto::handshake`] opens the
+//! In the order in which a byte meets it: [`server`] and [`client`] obtain a stream, [`upgrade`] takes one from another HTTP
+//! server; [`proto::handshake`] opens the
 //! connection; [`WebSocket`] reads and writes, or calls a [`handler`] back; [`proto`] is what the RFCs say, without any I/O.
 //! [`Config`] holds every limit and deadline with its default; all of them are on. [`Error`] is grouped by who is to blame,
 //! and a normal close is no error but an [`Ending`]. Callbacks have settings, errors and endings of their own.
@@ -70,11 +71,15 @@
 //! - `tls` (default): `wss` by rustls with its own default provider and Mozilla's root certificates.
 //! - `tls-no-provider`: the same without a cryptography provider, for programs that bring theirs.
 //! - `deflate` (default): permessage-deflate (RFC 7692), once a configuration turns it on.
+//! - `hyper`: WebSockets from requests that hyper 1 has read, over HTTP/1.1 and HTTP/2 (RFC 8441).
+//! - `axum`: the same as an extractor for axum 0.8.
 //! - `native-roots`: the operating system's root certificates beside Mozilla's.
 
 pub mod server;
 
 pub mod client;
+
+pub mod upgrade;
 
 mod tls;
 mod transport;

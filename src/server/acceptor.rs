@@ -8,7 +8,7 @@ use crate::{
     proto::{
         Misuse,
         deflate::DeflateConfig,
-        handshake::{Acceptance, Refusal, judge},
+        handshake::{Acceptance, Judged, Refusal, judge},
     },
     server::Origins,
     websocket::{self, Turned},
@@ -168,28 +168,38 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let judge = |request: &Request<()>| {
-            let response = self.judge(request, scheme.as_ref())?;
+            let response = self.respond(judge(request)?, request, scheme.as_ref())?;
             room()?;
             Ok(response)
         };
         Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, judge)).await
     }
 
-    pub(super) fn settings(&self) -> &Config {
+    pub(crate) fn settings(&self) -> &Arc<Config> {
         &self.config
     }
 
-    fn judge(&self, request: &Request<()>, scheme: Option<&Scheme>) -> Result<Response<()>, Turned> {
-        let judged = judge(request)?;
+    /// The first of our subprotocols that is among these.
+    pub(crate) fn choose(&self, offered: &[String]) -> Option<&str> {
+        self.subprotocols.iter().find(|name| offered.contains(name)).map(String::as_str)
+    }
+
+    /// The answer to a request that RFC 6455 allows.
+    pub(crate) fn respond(
+        &self,
+        judged: Judged,
+        request: &Request<()>,
+        scheme: Option<&Scheme>,
+    ) -> Result<Response<()>, Turned> {
         self.origins.check(request, scheme)?;
         let mut acceptance = match &self.hook {
             Some(hook) => hook(request)?,
             None => Acceptance::new(),
         };
         if acceptance.chosen().is_none()
-            && let Some(chosen) = self.subprotocols.iter().find(|name| judged.subprotocols().contains(name))
+            && let Some(chosen) = self.choose(judged.subprotocols())
         {
-            acceptance = acceptance.subprotocol(chosen.as_str());
+            acceptance = acceptance.subprotocol(chosen);
         }
         judged.respond(acceptance).map_err(|misuse: Misuse| misuse.into())
     }

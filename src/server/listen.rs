@@ -29,7 +29,7 @@ use crate::{
     server::{Acceptor, Origins},
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Place, close, hold, lend, now, within},
+    websocket::{Lease, Lendable, Place, close, hold, lend, now, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -345,26 +345,33 @@ where
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        let mut outcome = None;
-        let mut closing: Option<Boxed<()>> = None;
-        poll_fn(|cx| {
-            if outcome.is_none() {
-                let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
-                if let Poll::Ready(done) = polled {
-                    outcome = Some(code(done));
-                }
-                // An application may go on with other work after it let go of its connection.
-                if let Some(connection) = returned {
-                    closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
-                }
-            }
-            if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
-                closing = None;
-            }
-            if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        see_through(lease, application.as_mut()).await;
     }
+}
+
+/// Polls an application to its end, and closes its connection by that once it has let go of it.
+pub(crate) fn see_through<S: Lendable>(
+    lease: Lease<S>,
+    mut application: Pin<&mut impl Future<Output = Outcome>>,
+) -> impl Future<Output = ()> {
+    let mut outcome = None;
+    let mut closing: Option<Boxed<()>> = None;
+    poll_fn(move |cx| {
+        if outcome.is_none() {
+            let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
+            if let Poll::Ready(done) = polled {
+                outcome = Some(code(done));
+            }
+            // An application may go on with other work after it let go of its connection.
+            if let Some(connection) = returned {
+                closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
+            }
+        }
+        if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+            closing = None;
+        }
+        if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
+    })
 }
 
 impl<F> Handshake<F> {
@@ -398,8 +405,11 @@ struct Opened<F> {
     shared: Arc<Shared<F>>,
 }
 
+/// How an application ended: by itself or by a panic.
+type Outcome = Result<Result<(), BoxError>, Box<dyn Any + Send>>;
+
 /// How an application's end is told to the peer.
-fn code(outcome: Result<Result<(), BoxError>, Box<dyn Any + Send>>) -> CloseCode {
+fn code(outcome: Outcome) -> CloseCode {
     match outcome {
         Ok(Ok(())) => CloseCode::NORMAL,
         Ok(Err(error)) => {

@@ -8,6 +8,8 @@ mod origin;
 
 pub use crate::proto::handshake::{Acceptance, Refusal};
 pub use acceptor::{Acceptor, accept};
+#[cfg(feature = "hyper")]
+pub(crate) use listen::see_through;
 pub use listen::{BoxError, PeerAddr, Server};
 pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
 pub use origin::Origins;

@@ -3,7 +3,7 @@
 //! An application nearly always lets go of its connection while the server polls it, so a place per thread is enough to
 //! hand it back: lending costs an idle connection nothing.
 
-use std::{cell::RefCell, future::poll_fn};
+use std::{cell::RefCell, future::poll_fn, marker::PhantomData, thread::LocalKey};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -48,39 +48,54 @@ impl<S> Drop for Leased<S> {
 
 /// The lender's end: the address of the connection, which is its own for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Lease(usize);
+pub(crate) struct Lease<S>(usize, PhantomData<fn() -> S>);
 
 /// What this thread is polling for a lender, and what came back meanwhile.
-#[derive(Debug, Default)]
-struct Counter {
+#[derive(Debug)]
+pub(crate) struct Counter<S> {
     lent: Option<usize>,
-    returned: Option<Box<Inner<Transport>>>,
+    returned: Option<Box<Inner<S>>>,
 }
 
-thread_local! {
-    static COUNTER: RefCell<Counter> = const { RefCell::new(Counter { lent: None, returned: None }) };
-}
-
-/// Lends a connection.
-pub(crate) fn lend(ws: &mut WebSocket<Transport>) -> Lease {
-    ws.inner.give_back = Some(give_back);
-    Lease(address(ws.inner.peek()))
-}
-
-impl Lease {
-    /// Polls the application. If it lets go of the connection meanwhile, here it is.
-    pub(crate) fn watch<T>(&self, poll: impl FnOnce() -> T) -> (T, Option<Box<Inner<Transport>>>) {
-        let outer = COUNTER.take();
-        COUNTER.set(Counter { lent: Some(self.0), returned: None });
-        let polled = poll();
-        (polled, COUNTER.replace(outer).returned)
+impl<S> Counter<S> {
+    pub(crate) const fn new() -> Self {
+        Self { lent: None, returned: None }
     }
 }
 
-fn give_back(inner: Box<Inner<Transport>>) {
-    let watched = COUNTER.try_with(|counter| counter.borrow().lent == Some(address(&inner)));
+/// A transport whose connections a server lends out; each has a counter of its own on every thread.
+pub(crate) trait Lendable: AsyncRead + AsyncWrite + Send + Sized + Unpin + 'static {
+    fn counter() -> &'static LocalKey<RefCell<Counter<Self>>>;
+}
+
+impl Lendable for Transport {
+    fn counter() -> &'static LocalKey<RefCell<Counter<Self>>> {
+        thread_local! {
+            static COUNTER: RefCell<Counter<Transport>> = const { RefCell::new(Counter::new()) };
+        }
+        &COUNTER
+    }
+}
+
+/// Lends a connection.
+pub(crate) fn lend<S: Lendable>(ws: &mut WebSocket<S>) -> Lease<S> {
+    ws.inner.give_back = Some(give_back);
+    Lease(address(ws.inner.peek()), PhantomData)
+}
+
+impl<S: Lendable> Lease<S> {
+    /// Polls the application. If it lets go of the connection meanwhile, here it is.
+    pub(crate) fn watch<T>(&self, poll: impl FnOnce() -> T) -> (T, Option<Box<Inner<S>>>) {
+        let outer = S::counter().replace(Counter { lent: Some(self.0), returned: None });
+        let polled = poll();
+        (polled, S::counter().replace(outer).returned)
+    }
+}
+
+fn give_back<S: Lendable>(inner: Box<Inner<S>>) {
+    let watched = S::counter().try_with(|counter| counter.borrow().lent == Some(address(&inner)));
     if watched.unwrap_or(false) {
-        COUNTER.with_borrow_mut(|counter| counter.returned = Some(inner));
+        S::counter().with_borrow_mut(|counter| counter.returned = Some(inner));
     } else if let Ok(runtime) = Handle::try_current() {
         // The application gave it to another task, which is done with it.
         runtime.spawn(close(inner, CloseCode::NORMAL));

@@ -48,9 +48,10 @@ pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
 use wakers::Side;
 
-pub(crate) use lease::close;
-pub(crate) use lease::lend;
-pub(crate) use open::{HEAD_READ, Turned, accept, answer_and_end, connect, within};
+#[cfg(feature = "hyper")]
+pub(crate) use lease::Counter;
+pub(crate) use lease::{Lease, Lendable, close, lend};
+pub(crate) use open::{HEAD_READ, Turned, accept, agree, answer_and_end, connect, open, within};
 pub(crate) use random::nonce;
 
 /// One end of an open WebSocket connection, over any byte stream.

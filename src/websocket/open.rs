@@ -104,15 +104,19 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(response) => response,
         Err(turned) => return Ok(Err(turned)),
     };
-    let agreed = accept_deflate(request.headers(), config.deflate.as_ref()).map(|(agreed, answer)| {
-        response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
-        agreed
-    });
+    let agreed = agree(&request, config, &mut response);
     let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
     encode_response(&response, &[], &mut out);
     stream.write_all(&out).await?;
     stream.flush().await?;
     Ok(Ok((request, Answer { response, agreed, read_ahead: input })))
+}
+
+/// Adds the extensions that both sides want to the response that opens a connection.
+pub(crate) fn agree(request: &Request<()>, config: &Config, response: &mut Response<()>) -> Option<Agreed> {
+    let (agreed, answer) = accept_deflate(request.headers(), config.deflate.as_ref())?;
+    response.headers_mut().insert(header::SEC_WEBSOCKET_EXTENSIONS, answer);
+    Some(agreed)
 }
 
 async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Config, refusal: Refusal) -> Result<()> {
@@ -191,7 +195,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-fn open<S: AsyncRead + AsyncWrite + Unpin>(
+/// The connection that a response has opened, with what was read behind the handshake.
+pub(crate) fn open<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     role: Role,
     config: Arc<Config>,

@@ -48,6 +48,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("handler", &["proto", "config", "error", "transport", "tls", "websocket", "server"]),
     ("client", &["proto", "config", "error", "transport", "tls", "websocket"]),
     ("server", &["proto", "config", "error", "transport", "tls", "websocket"]),
+    // It accepts by the same rules, what another server has read.
+    ("upgrade", &["proto", "config", "error", "websocket", "server"]),
 ];
 
 /// `proto/mod.rs`: its row is for that file alone, so that a new module below it needs a row of its own.
@@ -99,7 +101,14 @@ const ONLY: &[Only] = &[
     Only {
         what: "tasks and threads",
         names: &["spawn", "spawn_local", "spawn_blocking", "JoinSet", "std::thread::"],
-        files: &["websocket/lease.rs", "handler/interrupt.rs", "handler/owner.rs", "server/listen.rs"],
+        files: &[
+            "websocket/lease.rs",
+            "handler/interrupt.rs",
+            "handler/owner.rs",
+            "server/listen.rs",
+            "upgrade/axum.rs",
+            "upgrade/hyper.rs",
+        ],
     },
     Only {
         what: "sockets",

@@ -20,6 +20,7 @@ mod deflate;
 mod finishing;
 mod halves;
 mod liveness;
+mod upgrade;
 
 #[cfg(feature = "tls")]
 mod peers;

@@ -10,7 +10,7 @@ mod deadlines;
 mod grammar;
 mod listening;
 mod opened;
-mod origin;
+pub(crate) mod origin;
 mod request;
 mod server;
 mod settings;

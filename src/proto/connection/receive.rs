@@ -418,11 +418,7 @@ impl Receive for Connection<Receiver> {
 impl Connection<Receiver> {
     /// A message that needs nothing but the bytes that are here, on a connection that is open; see [`plain_message`].
     #[inline]
-    pub(crate) fn plain_message(
-        &mut self,
-        input: &mut BytesMut,
-        limits: &Limits,
-    ) -> Option<Result<Message, Violation>> {
+    pub(crate) fn plain_message(&self, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
         if self.state == State::Open { self.receiver.plain_message(input, limits) } else { None }
     }
 }

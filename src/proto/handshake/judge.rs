@@ -34,10 +34,65 @@ use super::{
 /// The answer for a request that breaks a rule: 400, 405, 426 or 505.
 pub fn judge<T>(request: &Request<T>) -> Result<Judged, Refusal> {
     let key = check_request(request, Methods::Get)?;
-    let subprotocols = subprotocols(request.headers())
+    Ok(Judged { accept: Some(key.accept()), subprotocols: check_lists(request.headers())? })
+}
+
+/// Judges an extended CONNECT request of HTTP/2 (RFC 8441 section 5), whoever read it; `protocol` is its `:protocol`.
+///
+/// The stream takes the place of the connection: there is neither `Connection` nor `Upgrade`, and no key to prove that
+/// the server understood, because nothing else means `:protocol`. Version, subprotocols and extensions are as in [`judge`],
+/// and the response is 200.
+///
+/// ```
+/// use wireline::proto::handshake::{Acceptance, judge_extended_connect};
+/// let request = http::Request::connect("https://example.com/chat")
+///     .version(http::Version::HTTP_2)
+///     .header("Sec-WebSocket-Version", "13")
+///     .body(())?;
+/// let response = judge_extended_connect(&request, Some("websocket"))?.respond(Acceptance::new())?;
+/// assert_eq!(response.status(), 200);
+/// assert!(response.headers().is_empty());
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The answer for a request that breaks a rule: 400, 405, 501 or 505. It has no headers of HTTP/1.1's connections.
+pub fn judge_extended_connect<T>(request: &Request<T>, protocol: Option<&str>) -> Result<Judged, Refusal> {
+    check_extended_connect(request, protocol).map_err(Refusal::on_stream)
+}
+
+fn check_extended_connect<T>(request: &Request<T>, protocol: Option<&str>) -> Result<Judged, Refusal> {
+    if request.version() != Version::HTTP_2 {
+        return Err(Refusal::version_not_supported());
+    }
+    match *request.method() {
+        Method::CONNECT => {}
+        Method::HEAD => return Err(Refusal::connect_only().body("")),
+        _ => return Err(Refusal::connect_only()),
+    }
+    match protocol {
+        Some(protocol) if protocol.eq_ignore_ascii_case("websocket") => {}
+        Some(_) => return Err(Refusal::not_implemented("only the :protocol websocket is spoken here")),
+        None => return Err(Refusal::bad_request("CONNECT has no :protocol (RFC 8441 section 4)")),
+    }
+    let uri = request.uri();
+    // RFC 8441 §4: with :protocol, CONNECT has these three.
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() || !uri.path().starts_with('/')
+    {
+        return Err(Refusal::bad_request(":scheme, :authority or :path is missing (RFC 8441 sections 4 and 5)"));
+    }
+    check_body(request.headers())?;
+    check_version(request.headers())?;
+    Ok(Judged { accept: None, subprotocols: check_lists(request.headers())? })
+}
+
+/// The subprotocols of a request whose lists are well-formed.
+fn check_lists(headers: &HeaderMap) -> Result<Vec<String>, Refusal> {
+    let subprotocols = subprotocols(headers)
         .map_err(|_| Refusal::bad_request("Sec-WebSocket-Protocol is malformed (RFC 6455 section 4.1)"))?;
-    check_extensions(request.headers())?;
-    Ok(Judged { accept: key.accept(), subprotocols: subprotocols.into_iter().map(str::to_owned).collect() })
+    check_extensions(headers)?;
+    Ok(subprotocols.into_iter().map(str::to_owned).collect())
 }
 
 /// Judges a request as [`judge`] does, but takes its subprotocols as they are and, if so asked, any method.

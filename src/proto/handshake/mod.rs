@@ -20,8 +20,8 @@
 //! ```
 //!
 //! A server goes through [`AwaitRequest`] → [`judge`](fn@judge) → [`Judged::respond`], or sends a [`Refusal`]. [`judge`](fn@judge) takes any
-//! [`http::Request`], so a request that an HTTP library read is judged by the same rules. A client goes through
-//! [`ClientRequest::start`] → [`AwaitResponse`].
+//! [`http::Request`], so a request that an HTTP library read is judged by the same rules; over HTTP/2 it is
+//! [`judge_extended_connect`] (RFC 8441). A client goes through [`ClientRequest::start`] → [`AwaitResponse`].
 //!
 //! Nothing here reads a socket, a clock or a source of randomness: the caller brings the bytes, the deadline and the
 //! random key. The check of `Origin` is policy and belongs to the server (`Origins`). The one extension is
@@ -47,7 +47,7 @@ pub use error::HandshakeError;
 pub use extensions::{Extension, Parameter, extensions};
 pub use head::{encode_request, encode_response};
 pub use headers::{GrammarError, subprotocols};
-pub use judge::judge;
+pub use judge::{judge, judge_extended_connect};
 pub use key::Key;
 pub use refusal::Refusal;
 pub use response::AwaitResponse;

@@ -1,13 +1,13 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::{encode_response, scanner::HeadError};
 
 /// A server's answer to a request that it does not upgrade (RFC 6455 section 4.2.2).
 ///
-/// It is sent with `Content-Length` and `Connection: close`, and the connection ends after it.
+/// It is sent with `Content-Length` and, over HTTP/1.1, `Connection: close`, and the connection ends after it.
 ///
 /// ```
 /// use wireline::proto::handshake::Refusal;
@@ -29,6 +29,16 @@ struct Parts {
     headers: HeaderMap,
     body: Bytes,
     reason: Option<&'static str>,
+    carrier: Carrier,
+}
+
+/// What carries the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrier {
+    /// A connection of HTTP/1.1, which ends after it.
+    Connection,
+    /// A stream of HTTP/2, which has no headers about connections (RFC 9113 section 8.2.2).
+    Stream,
 }
 
 impl Refusal {
@@ -38,7 +48,15 @@ impl Refusal {
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         let status = if status.is_informational() { StatusCode::INTERNAL_SERVER_ERROR } else { status };
-        Self { parts: Box::new(Parts { status, headers: HeaderMap::new(), body: Bytes::new(), reason: None }) }
+        Self {
+            parts: Box::new(Parts {
+                status,
+                headers: HeaderMap::new(),
+                body: Bytes::new(),
+                reason: None,
+                carrier: Carrier::Connection,
+            }),
+        }
     }
 
     /// Adds a header. `Connection`, `Content-Length` and `Transfer-Encoding` are set by the library and not taken.
@@ -84,13 +102,18 @@ impl Refusal {
     /// ```
     #[must_use]
     pub fn into_response(self) -> Response<Bytes> {
-        let Parts { status, headers, body, .. } = *self.parts;
+        let Parts { status, headers, body, carrier, .. } = *self.parts;
         // RFC 9110 §7.8: whoever sends Upgrade names it in Connection.
         let connection = if headers.contains_key(header::UPGRADE) { "close, Upgrade" } else { "close" };
         let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(connection));
+        if carrier == Carrier::Connection {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static(connection));
+        } else {
+            *response.version_mut() = Version::HTTP_2;
+            response.headers_mut().remove(header::UPGRADE);
+        }
         // RFC 9110 §8.6, §15.3.5 and §15.4.5: these two have neither a body nor a length.
         if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
             return response.map(|_| Bytes::new());
@@ -144,6 +167,34 @@ impl Refusal {
         Self::standard(StatusCode::UPGRADE_REQUIRED, reason)
             .header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
             .header(header::UPGRADE, HeaderValue::from_static("websocket"))
+    }
+
+    /// The same on a stream of HTTP/2, where nothing is upgraded.
+    pub(crate) fn on_stream(mut self) -> Self {
+        self.parts.carrier = Carrier::Stream;
+        if self.parts.status == StatusCode::UPGRADE_REQUIRED {
+            self.parts.status = StatusCode::BAD_REQUEST;
+        }
+        self
+    }
+
+    pub(crate) fn connect_only() -> Self {
+        Self::standard(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "over HTTP/2 a connection is opened by an extended CONNECT (RFC 8441 section 5)",
+        )
+        .header(header::ALLOW, HeaderValue::from_static("CONNECT"))
+    }
+
+    pub(crate) fn not_implemented(reason: &'static str) -> Self {
+        Self::standard(StatusCode::NOT_IMPLEMENTED, reason)
+    }
+
+    /// What our own side did wrong is for the log; the peer is told no more than that.
+    pub(crate) fn internal(reason: &'static str) -> Self {
+        let mut refusal = Self::new(StatusCode::INTERNAL_SERVER_ERROR);
+        refusal.parts.reason = Some(reason);
+        refusal
     }
 
     pub(crate) fn unavailable(reason: &'static str) -> Self {

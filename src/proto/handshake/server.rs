@@ -1,5 +1,5 @@
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 
 use super::{
     Refusal,
@@ -61,7 +61,8 @@ impl AwaitRequest {
 /// A request that may be accepted; what [`judge`](fn@super::judge) found in it.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    pub(super) accept: String,
+    /// The proof for HTTP/1.1; an extended CONNECT needs none.
+    pub(super) accept: Option<String>,
     pub(super) subprotocols: Vec<String>,
 }
 
@@ -72,7 +73,8 @@ impl Judged {
         &self.subprotocols
     }
 
-    /// The response that opens the connection (RFC 6455 section 4.2.2).
+    /// The response that opens the connection: 101 (RFC 6455 section 4.2.2), or 200 to an extended CONNECT (RFC 8441
+    /// section 5).
     ///
     /// # Errors
     ///
@@ -84,11 +86,16 @@ impl Judged {
             ));
         }
         let mut response = Response::new(());
-        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        if let Some(accept) = &self.accept {
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            let headers = response.headers_mut();
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(header::SEC_WEBSOCKET_ACCEPT, visible(accept));
+        } else {
+            *response.version_mut() = Version::HTTP_2;
+        }
         let headers = response.headers_mut();
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::SEC_WEBSOCKET_ACCEPT, visible(&self.accept));
         if let Some(chosen) = acceptance.subprotocol {
             // RFC 6455 §4.2.2: chosen from the client's list, or no header.
             let value = HeaderValue::from_str(&chosen).ok().filter(|_| self.subprotocols.contains(&chosen));

@@ -17,7 +17,7 @@ fn server_lets_in_the_pages_of_its_policy() {
 }
 
 /// Whose pages: Host, the lines of Origin (as characters that stand for bytes), the answer, and what it names.
-type Row = (&'static str, &'static [&'static str], u16, &'static str);
+pub(crate) type Row = (&'static str, &'static [&'static str], u16, &'static str);
 
 const SAME_HOST: &[Row] = &[
     ("good.com", &[], 101, ""),
@@ -106,10 +106,15 @@ const ANY: &[Row] = &[
     ("good.com", &[], 101, ""),
 ];
 
-fn run(ran: &mut Ran) {
+/// All policies, and whom they let in.
+pub(crate) fn policies() -> [(Origins, &'static [Row]); 4] {
     let list = Origins::List(LISTED.map(str::to_owned).to_vec());
     let null = Origins::List(vec!["null".to_owned()]);
-    for (origins, rows) in [(Origins::default(), SAME_HOST), (list, LIST), (null, NULL_LISTED), (Origins::Any, ANY)] {
+    [(Origins::default(), SAME_HOST), (list, LIST), (null, NULL_LISTED), (Origins::Any, ANY)]
+}
+
+fn run(ran: &mut Ran) {
+    for (origins, rows) in policies() {
         let acceptor = Acceptor::new().origins(origins.clone());
         for &(host, lines, status, says) in rows {
             let lines: String = lines.iter().map(|line| format!("Origin: {line}\r\n")).collect();

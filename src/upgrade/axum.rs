@@ -1,0 +1,256 @@
+//! An extractor for axum 0.8, in the manner of `axum::extract::ws`.
+//!
+//! ```
+//! use axum::{Router, response::Response, routing::any};
+//! use wireline::upgrade::axum::WebSocketUpgrade;
+//!
+//! async fn echo(upgrade: WebSocketUpgrade) -> Response {
+//!     upgrade.on_upgrade(|mut ws| async move {
+//!         while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+//!         Ok(())
+//!     })
+//! }
+//!
+//! // `any`, because over HTTP/2 the method is CONNECT (RFC 8441).
+//! let app: Router = Router::new().route("/echo", any(echo));
+//! ```
+//!
+//! The handler is async and runs before anything is answered: what has to be looked up first, such as who the user is, is
+//! looked up there, and the handler answers what it likes if it likes to refuse. The rules for all connections are an
+//! [`Acceptor`], made once and kept in the router's state:
+//!
+//! ```
+//! use axum::{Router, extract::State, http::{HeaderMap, StatusCode, header}, response::Response, routing::any};
+//! use wireline::{WebSocket, server::{Acceptor, BoxError, Origins}, upgrade::{axum::WebSocketUpgrade, hyper::Upgraded}};
+//!
+//! async fn chat(
+//!     State(acceptor): State<Acceptor>,
+//!     headers: HeaderMap,
+//!     upgrade: WebSocketUpgrade,
+//! ) -> Result<Response, StatusCode> {
+//!     let token = headers.get(header::AUTHORIZATION).ok_or(StatusCode::UNAUTHORIZED)?;
+//!     let user = user_of(token.as_bytes()).await.ok_or(StatusCode::FORBIDDEN)?;
+//!     Ok(upgrade.acceptor(acceptor).on_upgrade(|ws| greet(ws, user)))
+//! }
+//!
+//! async fn greet(mut ws: WebSocket<Upgraded>, user: String) -> Result<(), BoxError> {
+//!     ws.send(format!("hello, {user}")).await?;
+//!     Ok(())
+//! }
+//!
+//! # async fn user_of(token: &[u8]) -> Option<String> { Some(String::from_utf8(token.to_vec()).ok()?) }
+//! let mut config = wireline::Config::default();
+//! config.limits.max_message = Some(64 * 1024);
+//! let acceptor = Acceptor::new()
+//!     .config(config)?
+//!     .origins(Origins::List(vec!["https://example.com".into()]))
+//!     .subprotocols(["chat.v2", "chat.v1"]);
+//! let app: Router = Router::new().route("/chat", any(chat)).with_state(acceptor);
+//! # Ok::<(), wireline::Error>(())
+//! ```
+
+use std::fmt;
+
+use axum_core::{
+    body::Body,
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{Request, StatusCode, Version, request::Parts};
+use hyper::upgrade::OnUpgrade;
+
+use crate::{
+    Config, Error, Result, WebSocket,
+    proto::{
+        deflate::DeflateConfig,
+        handshake::{HandshakeError, Judged, Refusal, judge, judge_extended_connect},
+    },
+    server::{Acceptor, BoxError, Origins},
+    upgrade::hyper::{Upgraded, Upgrading, protocol, take},
+};
+
+/// A request to open a connection, by GET over HTTP/1.1 or by extended CONNECT over HTTP/2: an extractor.
+///
+/// The rules of RFC 6455 and RFC 8441 are judged before the handler runs, and a request that breaks one is answered with
+/// the [`Refusal`] that says which. What the handler may still choose is judged by [`on_upgrade`](Self::on_upgrade),
+/// **`Origin` among it**: a handler runs for pages of any origin, and must not have changed anything by then that such a
+/// page may not change.
+///
+/// The module has examples.
+#[must_use = "the connection opens when `on_upgrade`'s response is returned"]
+pub struct WebSocketUpgrade {
+    acceptor: Acceptor,
+    judged: Judged,
+    head: Request<()>,
+    on_upgrade: OnUpgrade,
+    on_failed_upgrade: Box<dyn FnOnce(Error) + Send>,
+}
+
+impl WebSocketUpgrade {
+    /// Accepts by these rules, in place of the defaults and of everything chosen before.
+    pub fn acceptor(self, acceptor: Acceptor) -> Self {
+        Self { acceptor, ..self }
+    }
+
+    /// Sets limits and timings: [`Acceptor::config`]. The handshake's own are those of hyper's server, but for
+    /// [`Timings::handshake`](crate::Timings::handshake), within which it must have sent the response.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::config`]; as a response it is 500.
+    ///
+    /// ```
+    /// use axum::response::Response;
+    /// use wireline::upgrade::axum::WebSocketUpgrade;
+    /// async fn echo(upgrade: WebSocketUpgrade) -> wireline::Result<Response> {
+    ///     let mut config = wireline::Config::default();
+    ///     config.limits.max_message = Some(1024);
+    ///     Ok(upgrade.config(config)?.on_upgrade(|ws| async move { Ok(drop(ws)) }))
+    /// }
+    /// ```
+    pub fn config(self, config: Config) -> Result<Self> {
+        Ok(Self { acceptor: self.acceptor.config(config)?, ..self })
+    }
+
+    /// Compresses messages for clients that offer it: [`Acceptor::deflate`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::deflate`]; as a response it is 500.
+    pub fn deflate(self, deflate: DeflateConfig) -> Result<Self> {
+        Ok(Self { acceptor: self.acceptor.deflate(deflate)?, ..self })
+    }
+
+    /// Sets which web pages may connect: [`Acceptor::origins`]. Default [`Origins::SameHost`].
+    pub fn origins(self, origins: Origins) -> Self {
+        Self { acceptor: self.acceptor.origins(origins), ..self }
+    }
+
+    /// Speaks these subprotocols, the preferred one first: [`Acceptor::subprotocols`].
+    ///
+    /// ```
+    /// use axum::response::Response;
+    /// use wireline::upgrade::axum::WebSocketUpgrade;
+    /// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+    ///     let upgrade = upgrade.protocols(["chat.v2", "chat.v1"]);
+    ///     let is_new = upgrade.selected_protocol() == Some("chat.v2");
+    ///     upgrade.on_upgrade(move |mut ws| async move {
+    ///         ws.send(if is_new { "new" } else { "old" }).await?;
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
+    pub fn protocols<T: Into<String>>(self, names: impl IntoIterator<Item = T>) -> Self {
+        Self { acceptor: self.acceptor.subprotocols(names), ..self }
+    }
+
+    /// The subprotocols that the client offers, in its order of preference.
+    #[must_use]
+    pub fn requested_protocols(&self) -> &[String] {
+        self.judged.subprotocols()
+    }
+
+    /// The subprotocol that [`protocols`](Self::protocols) comes to.
+    #[must_use]
+    pub fn selected_protocol(&self) -> Option<&str> {
+        self.acceptor.choose(self.judged.subprotocols())
+    }
+
+    /// Is told why the connection did not open although the handler wanted it to: [`Error::Handshake`] for a request that
+    /// [`on_upgrade`](Self::on_upgrade) refuses, else what [`Upgrading`] fails with. By default it is logged.
+    ///
+    /// ```
+    /// use axum::response::Response;
+    /// use wireline::upgrade::axum::WebSocketUpgrade;
+    /// async fn echo(upgrade: WebSocketUpgrade) -> Response {
+    ///     upgrade
+    ///         .on_failed_upgrade(|error| eprintln!("{error}"))
+    ///         .on_upgrade(|ws| async move { Ok(drop(ws)) })
+    /// }
+    /// ```
+    pub fn on_failed_upgrade(self, callback: impl FnOnce(Error) + Send + 'static) -> Self {
+        Self { on_failed_upgrade: Box::new(callback), ..self }
+    }
+
+    /// The response that opens the connection, or the refusal; the connection runs in a task of its own.
+    ///
+    /// When the callback's future ends, or drops its `WebSocket`, what was fed is sent and the connection is closed: with
+    /// 1000 after `Ok`, with 1011 after `Err` or a panic. It may use `?` on any error.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a Tokio runtime.
+    #[must_use = "the connection opens when this response is returned"]
+    pub fn on_upgrade<F, Fut>(self, callback: F) -> Response
+    where
+        F: FnOnce(WebSocket<Upgraded>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let upgrade = match self.acceptor.agree_to(self.judged, &self.head) {
+            Ok(upgrade) => upgrade,
+            Err(refusal) => {
+                (self.on_failed_upgrade)(HandshakeError::Refused(refusal.clone()).into());
+                return refusal.into_response().map(Body::from);
+            }
+        };
+        let response = upgrade.response().clone().map(|()| Body::empty());
+        let upgrading = Upgrading::new(upgrade, self.on_upgrade);
+        let on_failed_upgrade = self.on_failed_upgrade;
+        spawn(async move {
+            if let Err(error) = upgrading.serve(callback).await {
+                on_failed_upgrade(error);
+            }
+        });
+        response
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "one task per connection")]
+fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(connection);
+}
+
+fn log(error: Error) {
+    tracing::debug!(%error, source = std::error::Error::source(&error), "opening handshake failed");
+}
+
+impl fmt::Debug for WebSocketUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocketUpgrade")
+            .field("acceptor", &self.acceptor)
+            .field("judged", &self.judged)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let head = Request::from_parts(parts.clone(), ());
+        let judged = match head.version() {
+            Version::HTTP_2 => judge_extended_connect(&head, protocol(&head)),
+            _ => judge(&head),
+        }?;
+        let on_upgrade = take(&mut parts.extensions)?;
+        Ok(Self { acceptor: Acceptor::new(), judged, head, on_upgrade, on_failed_upgrade: Box::new(log) })
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        Self::into_response(self).map(Body::from)
+    }
+}
+
+/// A request that was refused is answered with its refusal, any other error with 500 and no words.
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        if let Self::Handshake(error) = self
+            && let HandshakeError::Refused(refusal) = *error
+        {
+            return IntoResponse::into_response(refusal);
+        }
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
