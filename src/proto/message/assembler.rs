@@ -78,7 +78,7 @@ impl Assembler {
     /// Room to read the next piece into directly, of at most `at_most` bytes; [`Assembler::filled`] must follow.
     pub(crate) fn spare(&mut self, at_most: usize) -> Spare<'_> {
         if self.capacity() == self.len() {
-            self.make_room(at_most.min(self.len().max(FIRST_SPARE)));
+            self.make_room(at_most.min(FIRST_SPARE.saturating_sub(self.len()).max(1)));
         }
         match &mut self.body {
             Body::Text(buffer) => Spare(buffer.spare(at_most)),
@@ -151,4 +151,4 @@ impl Spare<'_> {
 const FIRST_SPARE: usize = 16 * 1024;
 
 /// Where growing begins: fragments are seldom alone, and each step of growing copies.
-const FIRST_ROOM: usize = 4 * 1024;
+const FIRST_ROOM: usize = 2 * 1024;
