@@ -177,9 +177,9 @@ where
                 }
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(Read::Buffered)) => self.heard(),
+                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
                 Poll::Ready(Ok(Read::Direct(read))) => {
-                    self.heard();
+                    self.connection.heard(now());
                     match self.connection.filled(read) {
                         Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
                         Ok(Step::Progress | Step::NeedMore) => {}
@@ -195,11 +195,6 @@ where
                 }
             }
         }
-    }
-
-    fn heard(&mut self) {
-        self.heard = true;
-        self.connection.heard(now());
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
@@ -220,7 +215,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Awaited> {
         loop {
             self.write_now(cx);
-            if std::mem::take(&mut self.heard) && self.is_alarm_set(cx) {
+            if self.is_alarm_set(cx) {
                 return Poll::Pending;
             }
             let due = match self.poll_alarm(cx, Watch::All) {
@@ -235,11 +230,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         }
     }
 
-    /// Whether the timer, by the time of the last read, will wake this task early enough as it is.
+    /// Whether the timer will wake this task early enough as it is.
     fn is_alarm_set(&self, cx: &Context<'_>) -> bool {
         let deadline = self.connection.deadline(&self.config.timings);
-        self.wakers.is_only(cx.waker())
-            && deadline.is_none_or(|deadline| self.alarm.is_armed(self.connection.heard_at(), deadline))
+        self.wakers.is_only(cx.waker()) && deadline.is_none_or(|deadline| self.alarm.is_armed(now(), deadline))
     }
 
     /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an

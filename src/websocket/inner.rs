@@ -52,8 +52,6 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) place: Option<Place>,
     pub(super) phase: Phase,
     pub(super) budget: u16,
-    /// Whether bytes arrived since the timer was looked at.
-    pub(super) heard: bool,
     pub(super) transport: Transported,
     /// How messages are compressed from now on, where that was agreed.
     pub(super) compression: Compression,
@@ -118,7 +116,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             place: None,
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
-            heard: false,
             transport: Transported::Flushed,
             compression: Compression::default(),
         }

@@ -59,6 +59,25 @@ fn a_silent_peer_is_pinged_after_20_s_and_cut_after_40() {
     }
 }
 
+/// The timer wakes its task once. If that task was busy elsewhere, and heard from the peer before, the timer is looked at all
+/// the same when the connection is polled next.
+#[test]
+fn a_timer_that_fired_while_nobody_polled_is_not_forgotten() {
+    for role in ROLES {
+        block_on(async {
+            let (mut ws, mut there) = over_duplex(role, Config::default());
+            assert!(tokio::time::timeout(10 * SECOND, ws.next()).await.is_err(), "{role:?}: armed for 20 s");
+            there.write_all(&encode(role, [text("hi")])).await.unwrap();
+            assert_eq!(ws.next().await.transpose().unwrap(), Some(Message::from("hi")), "{role:?}");
+            tokio::time::sleep(50 * SECOND).await;
+            assert!(tokio::time::timeout(SECOND, ws.next()).await.is_err(), "{role:?}");
+            let mut wire = vec![0; 64];
+            let len = there.read(&mut wire).await.unwrap();
+            assert_eq!(frames(role, &wire[..len]), [Frame::new(Opcode::Ping, "")], "{role:?}: silent for 50 s");
+        });
+    }
+}
+
 #[test]
 fn keepalive_is_as_long_as_configured() {
     block_on(async {
