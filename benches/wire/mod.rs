@@ -1,15 +1,16 @@
 //! A connection in memory, polled by hand: what micro.rs and counts.rs measure.
 
+mod batches;
+
 use std::{
     future::Future,
     hint::black_box,
-    io::{self, IoSlice},
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker},
+    pin::pin,
+    task::{Context, Waker},
 };
 
+use batches::Batches;
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::codec::Encoder;
 use wireline::{
     Config, Role, WebSocket,
@@ -44,49 +45,8 @@ pub(crate) fn messages(len: usize, count: usize) -> Vec<u8> {
 
 /// A server's connection to a client that sends this batch, over and over.
 pub(crate) fn open(batch: Vec<u8>) -> WebSocket<Batches> {
-    let peer = Batches { batch, sent: 0 };
-    WebSocket::after_handshake(peer, Role::Server, Config::default()).expect("a valid configuration")
-}
-
-/// What one end sends, over and over: a batch, then nothing until the reader has asked again. What it is sent, it drops.
-pub(crate) struct Batches {
-    batch: Vec<u8>,
-    sent: usize,
-}
-
-impl AsyncRead for Batches {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.sent == self.batch.len() {
-            self.sent = 0;
-            return Poll::Pending;
-        }
-        let end = self.batch.len().min(self.sent + buf.remaining());
-        buf.put_slice(&self.batch[self.sent..end]);
-        self.sent = end;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Batches {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+    WebSocket::after_handshake(Batches::new(batch, usize::MAX), Role::Server, Config::default())
+        .expect("a valid configuration")
 }
 
 #[derive(Clone, Copy)]

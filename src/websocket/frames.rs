@@ -29,9 +29,6 @@ use crate::{
     },
 };
 
-/// Encoded frames that are copied without being counted as shared first, which costs more.
-const COPIED_BELOW: usize = 1024;
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn of_frames(
         io: S,
@@ -76,11 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn put_encoded(&mut self, frames: &Bytes) {
         if self.transport != Transported::Broken {
             let out = self.output.get_or_insert_with(Queue::take);
-            if frames.len() < COPIED_BELOW {
-                out.put(frames);
-            } else {
-                out.put_payload(frames.clone());
-            }
+            out.put_shared(frames);
             out.end_frame();
         }
     }

@@ -51,7 +51,6 @@ impl Wakers {
     /// Notes that `waker` polls `side`. What comes back, if anything, is to be used in its place.
     pub(super) fn enter(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
         match (&self.single, &self.pair) {
-            (Some(single), None) if same(single, waker) => None,
             (None, None) => {
                 self.single = Some(waker.clone());
                 None

@@ -126,6 +126,15 @@ impl Queue {
         self.settle();
     }
 
+    /// Takes bytes that others hold too. Where they are copied anyway, they are not counted as shared first.
+    pub(super) fn put_shared(&mut self, bytes: &Bytes) {
+        if bytes.len() < BY_REFERENCE {
+            self.put(bytes);
+        } else {
+            self.put_payload(bytes.clone());
+        }
+    }
+
     /// Where control frames may be put right now, ahead of everything that waits.
     pub(super) fn front(&mut self) -> Option<Front<'_>> {
         if self.written != self.boundary || self.front_written != self.front.len() {

@@ -1,14 +1,11 @@
 //! How often a message asks for memory once a connection is under way.
 
-use std::{
-    cell::Cell,
-    io::{self, IoSlice},
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+#[path = "../../benches/wire/batches.rs"]
+mod batches;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::{cell::Cell, rc::Rc};
+
+use batches::Batches;
 use wireline::{
     Config, Role, WebSocket,
     handler::{Attach, Message, Sender},
@@ -24,58 +21,8 @@ use crate::{
 const WARM_UP: usize = 20;
 const COUNTED: usize = 100;
 
-/// A peer that sends a batch whenever the last one was read to its end, and takes every answer. It asks for no memory.
-struct Batches {
-    batch: Vec<u8>,
-    sent: usize,
-    left: usize,
-}
-
-impl Batches {
-    fn new(message: &Frame, in_flight: usize) -> Self {
-        let batch = encode(Role::Server, vec![message.clone(); in_flight]);
-        Self { batch, sent: 0, left: WARM_UP + COUNTED }
-    }
-}
-
-impl AsyncRead for Batches {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if self.sent == self.batch.len() {
-            self.sent = 0;
-            self.left -= 1;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let end = self.batch.len().min(self.sent + buf.remaining());
-        buf.put_slice(&self.batch[self.sent..end]);
-        self.sent = end;
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Batches {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_write_vectored(self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
+fn peer(message: &Frame, in_flight: usize) -> Batches {
+    Batches::new(encode(Role::Server, vec![message.clone(); in_flight]), WARM_UP + COUNTED)
 }
 
 /// Counts from the first message behind the warm-up to the last message.
@@ -98,7 +45,7 @@ impl Count {
 }
 
 fn by_stream(message: &Frame, in_flight: usize) -> usize {
-    let (peer, count) = (Batches::new(message, in_flight), Count::default());
+    let (peer, count) = (peer(message, in_flight), Count::default());
     block_on(async {
         let mut ws = WebSocket::after_handshake(peer, Role::Server, Config::default()).unwrap();
         while let Some(Ok(message)) = ws.next().await {
@@ -110,7 +57,7 @@ fn by_stream(message: &Frame, in_flight: usize) -> usize {
 }
 
 fn by_handler(message: &Frame, in_flight: usize) -> usize {
-    let (peer, count) = (Batches::new(message, in_flight), Count::default());
+    let (peer, count) = (peer(message, in_flight), Count::default());
     let counted = count.clone();
     block_on(async {
         let echo = |out: Sender| {

@@ -72,7 +72,7 @@ fn a_timer_that_fired_while_nobody_polled_is_not_forgotten() {
             tokio::time::sleep(50 * SECOND).await;
             assert!(tokio::time::timeout(SECOND, ws.next()).await.is_err(), "{role:?}");
             let mut wire = vec![0; 64];
-            let len = there.read(&mut wire).await.unwrap();
+            let len = tokio::time::timeout(SECOND, there.read(&mut wire)).await.expect("a Ping").unwrap();
             assert_eq!(frames(role, &wire[..len]), [Frame::new(Opcode::Ping, "")], "{role:?}: silent for 50 s");
         });
     }

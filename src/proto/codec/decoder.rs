@@ -203,6 +203,30 @@ mod tests {
     }
 
     proptest! {
+        /// What the short way takes, the long way takes alike; and it takes every frame that is meant to go it.
+        #[test]
+        fn plain_headers_agree_with_the_whole_rules(
+            first in prop_oneof![Just(0x81_u8), Just(0x82_u8), any::<u8>()],
+            second: u8,
+            rest in prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..300),
+            reader in prop::sample::select(vec![
+                Masking::ByRole(Role::Server), Masking::ByRole(Role::Client), Masking::Any,
+            ]),
+        ) {
+            let input = [&[first, second][..], &rest].concat();
+            let rules = HeaderRules { masking: reader, extension: Rsv::NONE, sequence: Sequence::First };
+            let decoded = decode_header(&input, rules);
+            let whole = decoded.ok().flatten().filter(|(header, len)| {
+                header.fin && !header.opcode.is_control() && header.payload_len <= (input.len() - len) as u64
+            });
+            let plain = decode_plain(&input, reader).map(|plain| {
+                let payload_len = (plain.end - plain.len) as u64;
+                let (fin, rsv) = (true, Rsv::NONE);
+                (Header { fin, rsv, opcode: plain.opcode, mask: plain.mask, payload_len }, plain.len)
+            });
+            prop_assert_eq!(plain, whole);
+        }
+
         #[test]
         fn headers_survive_encoding_and_need_every_byte(
             fin: bool, opcode in prop::sample::select(vec![Opcode::Continuation, Opcode::Text, Opcode::Binary]),

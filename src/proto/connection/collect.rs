@@ -307,11 +307,8 @@ fn collected(step: Step<Arrived>) -> Step<Collected> {
 impl Collected {
     /// A message as one frame.
     fn of(message: Message) -> Self {
-        let (opcode, payload) = match message {
-            Message::Text(text) => (Opcode::Text, Payload::Text(text)),
-            Message::Binary(bytes) => (Opcode::Binary, Payload::Bytes(bytes)),
-        };
-        Self { fin: true, rsv: Rsv::NONE, opcode, payload }
+        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+        Self { fin: true, rsv: Rsv::NONE, opcode, payload: message.into() }
     }
 }
 
