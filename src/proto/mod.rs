@@ -31,6 +31,10 @@ pub mod deflate;
 
 pub mod handshake;
 
+pub mod forwarded;
+
+pub mod proxy;
+
 pub mod connection;
 
 pub use codec::FrameCodec;

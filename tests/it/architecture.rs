@@ -24,6 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("proto::codec", &["proto::role", "proto::limits", "proto::error", "proto::frame"]),
     ("proto::deflate", &["proto::error"]),
     ("proto::handshake", &["proto::limits", "proto::error", "proto::deflate"]),
+    ("proto::forwarded", &["proto::error"]),
+    ("proto::proxy", &[]),
     (
         "proto::connection",
         &[
@@ -61,6 +63,7 @@ const PROTO_MAY_NAME: &[&str] = &[
     "bytes",
     "http",
     "httparse",
+    "ipnet",
     "sha1",
     "simdutf8",
     "tokio_util::codec",
@@ -73,6 +76,10 @@ const PROTO_MAY_NAME: &[&str] = &[
     "std::io",
     "std::iter",
     "std::mem",
+    "std::net::IpAddr",
+    "std::net::Ipv4Addr",
+    "std::net::Ipv6Addr",
+    "std::net::SocketAddr",
     "std::ops",
     "std::result",
     "std::str",
