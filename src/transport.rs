@@ -13,7 +13,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A TCP stream, with or without TLS.
+/// A TCP stream, with or without TLS, or a Unix socket.
 ///
 /// ```no_run
 /// # async fn example() -> wireline::Result<()> {
@@ -26,6 +26,8 @@ pub struct Transport(Kind);
 
 enum Kind {
     Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(tokio::net::UnixStream),
     /// Boxed: a TLS session takes a kilobyte and more, which plain connections must not pay for.
     Tls(Box<dyn Tls>),
 }
@@ -39,7 +41,7 @@ pub(crate) trait Tls: AsyncRead + AsyncWrite + Send + Sync + Unpin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "encrypted or not")]
 pub enum Security {
-    /// Plain TCP.
+    /// Plain TCP, or a Unix socket.
     Plain,
     /// TLS.
     Tls,
@@ -55,10 +57,17 @@ impl Transport {
         Self(Kind::Tls(Box::new(stream)))
     }
 
-    fn socket(&self) -> &TcpStream {
+    #[cfg(unix)]
+    pub(crate) const fn unix(stream: tokio::net::UnixStream) -> Self {
+        Self(Kind::Unix(stream))
+    }
+
+    fn socket(&self) -> io::Result<&TcpStream> {
         match &self.0 {
-            Kind::Tcp(stream) => stream,
-            Kind::Tls(stream) => stream.tcp(),
+            Kind::Tcp(stream) => Ok(stream),
+            #[cfg(unix)]
+            Kind::Unix(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "a Unix socket has no IP address")),
+            Kind::Tls(stream) => Ok(stream.tcp()),
         }
     }
 
@@ -67,6 +76,8 @@ impl Transport {
     pub const fn security(&self) -> Security {
         match &self.0 {
             Kind::Tcp(_) => Security::Plain,
+            #[cfg(unix)]
+            Kind::Unix(_) => Security::Plain,
             Kind::Tls(_) => Security::Tls,
         }
     }
@@ -75,24 +86,24 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// The operating system's, for instance once the peer is gone.
+    /// The operating system's, for instance once the peer is gone; `Unsupported` for a Unix socket.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().peer_addr()
+        self.socket()?.peer_addr()
     }
 
     /// Our own address.
     ///
     /// # Errors
     ///
-    /// The operating system's.
+    /// The operating system's; `Unsupported` for a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket().local_addr()
+        self.socket()?.local_addr()
     }
 }
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("security", &self.security()).field("socket", self.socket()).finish()
+        f.debug_struct("Transport").field("security", &self.security()).field("socket", &self.socket().ok()).finish()
     }
 }
 
@@ -100,6 +111,8 @@ impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            #[cfg(unix)]
+            Kind::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
             Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -109,6 +122,8 @@ impl AsyncWrite for Transport {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            #[cfg(unix)]
+            Kind::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -120,6 +135,8 @@ impl AsyncWrite for Transport {
     ) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            #[cfg(unix)]
+            Kind::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
@@ -127,6 +144,8 @@ impl AsyncWrite for Transport {
     fn is_write_vectored(&self) -> bool {
         match &self.0 {
             Kind::Tcp(stream) => stream.is_write_vectored(),
+            #[cfg(unix)]
+            Kind::Unix(stream) => stream.is_write_vectored(),
             Kind::Tls(stream) => stream.is_write_vectored(),
         }
     }
@@ -134,6 +153,8 @@ impl AsyncWrite for Transport {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            #[cfg(unix)]
+            Kind::Unix(stream) => Pin::new(stream).poll_flush(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -141,6 +162,8 @@ impl AsyncWrite for Transport {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().0 {
             Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            #[cfg(unix)]
+            Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -1,6 +1,6 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use http::{Request, Response, uri::Scheme};
+use http::{Request, Response, StatusCode, Uri, uri::Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -8,9 +8,10 @@ use crate::{
     proto::{
         Misuse,
         deflate::DeflateConfig,
+        forwarded::{Endpoint, Evidence, TrustedProxies},
         handshake::{Acceptance, Judged, Refusal, judge},
     },
-    server::Origins,
+    server::{Origins, announced},
     websocket::{self, Turned},
 };
 
@@ -41,7 +42,24 @@ pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<WebS
     Ok(ws)
 }
 
-type Hook = dyn Fn(&Request<()>) -> Result<Acceptance, Refusal> + Send + Sync;
+type Decision = Result<Acceptance, Refusal>;
+type Deciding = Pin<Box<dyn Future<Output = Decision> + Send>>;
+type HookTo<T> = dyn Fn(&Request<()>) -> T + Send + Sync;
+
+#[derive(Clone)]
+enum Hook {
+    Now(Arc<HookTo<Decision>>),
+    Later(Arc<HookTo<Deciding>>),
+}
+
+/// What a server knows of a stream beside its bytes.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) endpoint: Endpoint,
+    pub(super) evidence: Evidence,
+    /// Of our own TLS; `None` where a proxy may have ended TLS.
+    pub(super) scheme: Option<Scheme>,
+}
 
 /// Accepts connections by these rules. Cheap to clone.
 ///
@@ -65,7 +83,9 @@ pub struct Acceptor {
     config: Arc<Config>,
     origins: Origins,
     subprotocols: Arc<[String]>,
-    hook: Option<Arc<Hook>>,
+    hook: Option<Hook>,
+    trusted: Arc<TrustedProxies>,
+    prefix: Option<Arc<str>>,
 }
 
 impl Acceptor {
@@ -135,7 +155,74 @@ impl Acceptor {
         self,
         hook: impl Fn(&Request<()>) -> Result<Acceptance, Refusal> + Send + Sync + 'static,
     ) -> Self {
-        Self { hook: Some(Arc::new(hook)), ..self }
+        Self { hook: Some(Hook::Now(Arc::new(hook))), ..self }
+    }
+
+    /// The same with a hook that waits, to look up a token for instance: within [`Timings::handshake`](crate::Timings), and
+    /// before the connection is open. It takes what it needs from the request; it is dropped when the peer takes too long.
+    ///
+    /// In the place of any [`on_request`](Self::on_request) before. What it finds can go to the application with
+    /// [`Acceptance::extension`].
+    ///
+    /// ```
+    /// use http::{StatusCode, header};
+    /// use wireline::server::{Acceptance, Acceptor, Refusal};
+    ///
+    /// #[derive(Clone)]
+    /// struct User(String);
+    ///
+    /// async fn look_up(token: &str) -> Option<User> {
+    ///     # tokio::task::yield_now().await;
+    ///     (token == "Bearer secret").then(|| User("alice".into()))
+    /// }
+    ///
+    /// let acceptor = Acceptor::new().on_request_async(|request| {
+    ///     let token = request.headers().get(header::AUTHORIZATION).cloned();
+    ///     async move {
+    ///         let token = token.as_ref().and_then(|token| token.to_str().ok()).unwrap_or_default();
+    ///         match look_up(token).await {
+    ///             Some(user) => Ok(Acceptance::new().extension(user)),
+    ///             None => Err(Refusal::new(StatusCode::UNAUTHORIZED)),
+    ///         }
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn on_request_async<Fut>(self, hook: impl Fn(&Request<()>) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<Acceptance, Refusal>> + Send + 'static,
+    {
+        Self { hook: Some(Hook::Later(Arc::new(move |request| Box::pin(hook(request))))), ..self }
+    }
+
+    /// Believes these proxies about who the client is. Default: none.
+    ///
+    /// The [`Peer`](super::Peer) is among the request's extensions; its scheme and host are those that the origin must match.
+    /// It takes [`accept_from`](Self::accept_from) to know whom a stream comes from; before
+    /// [`upgrade`](Self::upgrade), put the peer of [`TrustedProxies::peer`] among the request's extensions.
+    #[must_use]
+    pub fn trusted_proxies(self, trusted: TrustedProxies) -> Self {
+        Self { trusted: Arc::new(trusted), ..self }
+    }
+
+    /// Answers only below this path, `/chat` for instance, and takes it off the request's: `/chat/room?x` becomes `/room?x`
+    /// and `/chat` becomes `/`. Other paths get 404. For a proxy that passes on a part of its site, path unchanged.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`]: the prefix does not begin with `/`, ends with it, or cannot be the path of a request.
+    ///
+    /// ```
+    /// use wireline::server::Acceptor;
+    /// assert!(Acceptor::new().path_prefix("/chat").is_ok());
+    /// assert!(Acceptor::new().path_prefix("chat/").is_err());
+    /// ```
+    pub fn path_prefix(self, prefix: &str) -> Result<Self> {
+        let is_path = prefix.parse::<Uri>().is_ok_and(|uri| uri.path() == prefix && uri.authority().is_none());
+        if !prefix.starts_with('/') || prefix.ends_with('/') || !is_path {
+            return Err(Misuse::InvalidConfig("a path prefix begins with / and does not end with it").into());
+        }
+        Ok(Self { prefix: Some(prefix.into()), ..self })
     }
 
     /// Accepts one connection. Beside it comes the request, for its path and headers.
@@ -155,22 +242,52 @@ impl Acceptor {
         self.accept_if(stream, None, Some(self.config.timings.handshake), || Ok(())).await
     }
 
-    /// The same with what a server knows beside: the scheme, the deadline where it has none of its own, and whether it has
-    /// room.
+    /// The same for a stream of which is known where it comes from: by that and by what
+    /// [`trusted_proxies`](Self::trusted_proxies) say, a [`Peer`](super::Peer) is among the request's extensions, for the
+    /// hook too.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the stream.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use wireline::server::{Acceptor, Peer, TrustedProxies};
+    /// let acceptor = Acceptor::new().trusted_proxies(TrustedProxies::new(["127.0.0.1"])?);
+    /// let listener = tokio::net::TcpListener::bind("127.0.0.1:9001").await?;
+    /// let (stream, address) = listener.accept().await?;
+    /// let (ws, request) = acceptor.accept_from(stream, address).await?;
+    /// println!("{:?}", request.extensions().get::<Peer>());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn accept_from<S>(&self, stream: S, endpoint: impl Into<Endpoint>) -> Result<(WebSocket<S>, Request<()>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let arrived = Arrived { endpoint: endpoint.into(), evidence: Evidence::Socket, scheme: None };
+        self.accept_if(stream, Some(arrived), Some(self.config.timings.handshake), || Ok(())).await
+    }
+
+    /// The same with what a server knows beside, the deadline where it has none of its own, and whether it has room.
     pub(super) async fn accept_if<S>(
         &self,
         stream: S,
-        scheme: Option<Scheme>,
+        arrived: Option<Arrived>,
         deadline: Option<Duration>,
         room: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<(WebSocket<S>, Request<()>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let judge = |request: &Request<()>| {
-            let response = self.respond(judge(request)?, request, scheme.as_ref())?;
+        let judge = async |mut request: Request<()>| {
+            let response = self.judge(&mut request, arrived).await?;
             room()?;
-            Ok(response)
+            Ok((request, response))
         };
         Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, judge)).await
     }
@@ -179,23 +296,62 @@ impl Acceptor {
         &self.config
     }
 
+    pub(super) fn trusted(&self) -> &TrustedProxies {
+        &self.trusted
+    }
+
     /// The first of our subprotocols that is among these.
     pub(crate) fn choose(&self, offered: &[String]) -> Option<&str> {
         self.subprotocols.iter().find(|name| offered.contains(name)).map(String::as_str)
     }
 
-    /// The answer to a request that RFC 6455 allows.
-    pub(crate) fn respond(
-        &self,
-        judged: Judged,
-        request: &Request<()>,
-        scheme: Option<&Scheme>,
-    ) -> Result<Response<()>, Turned> {
-        self.origins.check(request, scheme)?;
-        let mut acceptance = match &self.hook {
-            Some(hook) => hook(request)?,
-            None => Acceptance::new(),
+    async fn judge(&self, request: &mut Request<()>, arrived: Option<Arrived>) -> Result<Response<()>, Turned> {
+        let judged = judge(request)?;
+        if let Some(Arrived { endpoint, evidence, scheme }) = arrived {
+            let mut peer = announced::peer(request, endpoint, evidence, &self.trusted);
+            peer.scheme = peer.scheme.or(scheme);
+            request.extensions_mut().insert(peer);
+        }
+        let response = match &self.hook {
+            Some(Hook::Later(hook)) => {
+                self.admit(request)?;
+                // Called before it is awaited: only the future of its own is held meanwhile.
+                let decision = hook(request);
+                self.answer(judged, decision.await?)
+            }
+            _ => self.respond(judged, request),
         };
+        let mut response = response?;
+        request.extensions_mut().extend(std::mem::take(response.extensions_mut()));
+        Ok(response)
+    }
+
+    /// The answer to a request that RFC 6455 allows, where nothing can be waited for.
+    pub(crate) fn respond(&self, judged: Judged, request: &mut Request<()>) -> Result<Response<()>, Turned> {
+        self.admit(request)?;
+        let acceptance = match &self.hook {
+            None => Acceptance::new(),
+            Some(Hook::Now(hook)) => hook(request)?,
+            Some(Hook::Later(_)) => {
+                return Err(Misuse::InvalidRequest(
+                    "a hook of on_request_async waits, which Acceptor::upgrade cannot; look up what is needed before it",
+                )
+                .into());
+            }
+        };
+        self.answer(judged, acceptance)
+    }
+
+    /// Whether a request comes from a page that may connect and is below our path, which is taken off.
+    fn admit(&self, request: &mut Request<()>) -> Result<(), Refusal> {
+        self.origins.check(request, None)?;
+        if let Some(prefix) = &self.prefix {
+            *request.uri_mut() = below(prefix, request.uri()).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND))?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, judged: Judged, mut acceptance: Acceptance) -> Result<Response<()>, Turned> {
         if acceptance.chosen().is_none()
             && let Some(chosen) = self.choose(judged.subprotocols())
         {
@@ -203,6 +359,19 @@ impl Acceptor {
         }
         judged.respond(acceptance).map_err(|misuse: Misuse| misuse.into())
     }
+}
+
+/// The rest of a path, from its `/` on, in place of the whole.
+fn below(prefix: &str, uri: &Uri) -> Option<Uri> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(prefix)?;
+    let path = match rest.as_bytes().first() {
+        None | Some(b'?') => format!("/{rest}"),
+        Some(b'/') => rest.to_owned(),
+        _ => return None,
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path.parse().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 impl fmt::Debug for Acceptor {

@@ -15,7 +15,7 @@ use std::{
 use futures_util::FutureExt;
 use http::{Request, uri::Scheme};
 use tokio::{
-    net::{TcpListener, TcpStream, ToSocketAddrs},
+    net::{TcpListener, ToSocketAddrs},
     sync::oneshot,
 };
 
@@ -24,9 +24,14 @@ use crate::{
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
+        forwarded::{Endpoint, TrustedProxies},
         handshake::{Acceptance, Refusal},
     },
-    server::{Acceptor, Origins},
+    server::{
+        Acceptor, Listener, Origins, ProxyProtocol,
+        acceptor::Arrived,
+        listener::{self, Arrival},
+    },
     tls::TlsAcceptor,
     transport::Transport,
     websocket::{Lease, Lendable, Place, close, hold, lend, now, within},
@@ -35,7 +40,8 @@ use crate::{
 /// Any error, as applications return it from their closure.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// The address a connection came from, among the request's extensions.
+/// The address that a connection over TCP came from, among the request's extensions; behind a proxy, the proxy's. Who is
+/// behind it is [`Peer`](super::Peer).
 ///
 /// ```no_run
 /// # async fn example() -> wireline::Result<()> {
@@ -73,9 +79,10 @@ pub struct PeerAddr(pub SocketAddr);
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    listeners: Vec<Listener>,
     acceptor: Acceptor,
     tls: Option<TlsAcceptor>,
+    proxy_protocol: ProxyProtocol,
     max_handshakes: usize,
     max_connections: usize,
 }
@@ -94,7 +101,55 @@ impl Server {
         Ok(Self::from_listener(TcpListener::bind(address).await?))
     }
 
-    /// Serves a listener that is there already.
+    /// Listens on a Unix socket. One that a process left behind at this path when it ended is replaced; this one stays behind,
+    /// too. Who may connect is decided by the permissions of its directory and, on Linux, of the socket.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`] with the operating system's error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: dropping the future closes the socket, if there is one already.
+    ///
+    /// ```no_run
+    /// # async fn example() -> wireline::Result<()> {
+    /// use wireline::{Server, server::TrustedProxies};
+    /// let server = Server::bind_unix("/run/chat/chat.sock").await?.trusted_proxies(TrustedProxies::default().unix_peer());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub async fn bind_unix(path: impl AsRef<std::path::Path>) -> Result<Self> {
+        Ok(Self::from_listener(Listener::bind_unix(path.as_ref()).await?))
+    }
+
+    /// Serves the sockets that the process was started with, TCP and Unix: systemd's socket activation, `LISTEN_FDS`.
+    ///
+    /// `None` if there are none, so that a program can fall back on [`bind`](Self::bind). Call it once, at the beginning and
+    /// from one thread: it takes `LISTEN_FDS` and `LISTEN_PID` out of the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`]: one of them is no socket that listens over TCP or as a Unix socket.
+    ///
+    /// ```no_run
+    /// # async fn example() -> wireline::Result<()> {
+    /// let server = match wireline::Server::inherited()? {
+    ///     Some(server) => server,
+    ///     None => wireline::Server::bind("127.0.0.1:9001").await?,
+    /// };
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    pub fn inherited() -> Result<Option<Self>> {
+        let mut listeners = Listener::inherited()?.into_iter();
+        let server = listeners.next().map(Self::from_listener);
+        Ok(server.map(|server| listeners.fold(server, Self::listener)))
+    }
+
+    /// Serves a listener that is there already, TCP or Unix.
     ///
     /// ```no_run
     /// # async fn example() -> std::io::Result<()> {
@@ -104,17 +159,75 @@ impl Server {
     /// # }
     /// ```
     #[must_use]
-    pub fn from_listener(listener: TcpListener) -> Self {
-        Self { listener, acceptor: Acceptor::new(), tls: None, max_handshakes: 1024, max_connections: 100_000 }
+    pub fn from_listener(listener: impl Into<Listener>) -> Self {
+        Self {
+            listeners: vec![listener.into()],
+            acceptor: Acceptor::new(),
+            tls: None,
+            proxy_protocol: ProxyProtocol::Off,
+            max_handshakes: 1024,
+            max_connections: 100_000,
+        }
     }
 
-    /// The address it listens on.
+    /// Serves one more listener beside: of one port for each address family, or a Unix socket for the proxy.
+    ///
+    /// ```no_run
+    /// # async fn example() -> std::io::Result<()> {
+    /// use tokio::net::{TcpListener, UnixListener};
+    /// let server = wireline::Server::from_listener(TcpListener::bind("[::1]:9001").await?)
+    ///     .listener(UnixListener::bind("/run/chat/chat.sock")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn listener(mut self, listener: impl Into<Listener>) -> Self {
+        self.listeners.push(listener.into());
+        self
+    }
+
+    /// The address it listens on, over TCP; the first of several.
     ///
     /// # Errors
     ///
-    /// [`Error::Network`] with the operating system's error.
+    /// [`Error::Network`] with the operating system's error; `Unsupported` if there are only Unix sockets.
     pub fn local_addr(&self) -> Result<SocketAddr> {
-        Ok(self.listener.local_addr()?)
+        let tcp = self.listeners.iter().find_map(Listener::tcp);
+        Ok(tcp.ok_or(io::ErrorKind::Unsupported).map_err(io::Error::from)?.local_addr()?)
+    }
+
+    /// Believes these proxies about who the client is; see [`Acceptor::trusted_proxies`]. Default: none.
+    #[must_use]
+    pub fn trusted_proxies(self, trusted: TrustedProxies) -> Self {
+        Self { acceptor: self.acceptor.trusted_proxies(trusted), ..self }
+    }
+
+    /// Reads the PROXY protocol in front of connections, TLS included. Default [`ProxyProtocol::Off`].
+    ///
+    /// The deadline and the cap of the opening handshake cover it. A connection without a header where there must be one is
+    /// dropped, without an answer. The address in it is the client's, and counts as an address of the socket's own does.
+    ///
+    /// ```no_run
+    /// # async fn example() -> wireline::Result<()> {
+    /// use wireline::{Server, server::{ProxyProtocol, TrustedProxies}};
+    /// let server = Server::bind("10.0.0.2:9001").await?
+    ///     .trusted_proxies(TrustedProxies::new(["10.0.0.1"])?)
+    ///     .proxy_protocol(ProxyProtocol::Trusted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(self, proxy_protocol: ProxyProtocol) -> Self {
+        Self { proxy_protocol, ..self }
+    }
+
+    /// Answers only below this path, and takes it off; see [`Acceptor::path_prefix`].
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::InvalidConfig`](crate::proto::Misuse::InvalidConfig): the prefix cannot be one.
+    pub fn path_prefix(self, prefix: &str) -> Result<Self> {
+        Ok(Self { acceptor: self.acceptor.path_prefix(prefix)?, ..self })
     }
 
     /// Sets limits and timings.
@@ -156,6 +269,15 @@ impl Server {
         Self { acceptor: self.acceptor.on_request(hook), ..self }
     }
 
+    /// Looks at every request, and may wait; see [`Acceptor::on_request_async`].
+    #[must_use]
+    pub fn on_request_async<Fut>(self, hook: impl Fn(&Request<()>) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<Acceptance, Refusal>> + Send + 'static,
+    {
+        Self { acceptor: self.acceptor.on_request_async(hook), ..self }
+    }
+
     /// Sets how many connections may be in their opening handshake at once. Default 1,024; beyond, the oldest is cut.
     #[must_use]
     pub fn max_handshakes(self, connections: usize) -> Self {
@@ -185,16 +307,18 @@ impl Server {
         let shared = Arc::new(Shared {
             acceptor: self.acceptor,
             tls: self.tls,
+            proxy_protocol: self.proxy_protocol,
             handshakes: Mutex::default(),
             max_handshakes: self.max_handshakes,
             open: Arc::default(),
             max_connections: self.max_connections,
             application,
         });
+        let mut listeners = self.listeners;
         let mut pause = FIRST_PAUSE;
         let mut warned: Option<Instant> = None;
         loop {
-            match self.listener.accept().await {
+            match listener::accept(&mut listeners).await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
                     let handshake = shared.begin();
@@ -218,7 +342,7 @@ impl Server {
 
 #[cfg(feature = "tls-no-provider")]
 impl Server {
-    /// Speaks TLS by this configuration of rustls. ALPN may stay unset; if set, it must name `http/1.1`.
+    /// Speaks TLS by this configuration of rustls, over TCP; a Unix socket stays as it is. ALPN may stay unset; if set, it must name `http/1.1`.
     ///
     /// ```no_run
     /// # async fn example(config: std::sync::Arc<rustls::ServerConfig>) -> wireline::Result<()> {
@@ -255,6 +379,7 @@ fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
 struct Shared<F> {
     acceptor: Acceptor,
     tls: Option<TlsAcceptor>,
+    proxy_protocol: ProxyProtocol,
     handshakes: Mutex<Handshakes>,
     max_handshakes: usize,
     open: Arc<AtomicUsize>,
@@ -295,21 +420,34 @@ impl<F> Shared<F> {
         Handshake { shared: Arc::clone(self), id, cut }
     }
 
-    async fn open(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
-        stream.set_nodelay(true)?;
-        let (stream, scheme) = match &self.tls {
-            None => (Transport::tcp(stream), None),
-            Some(tls) => (tls.accept(stream).await?, Some(Scheme::HTTPS)),
+    async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
+        let trusted = self.acceptor.trusted();
+        let (stream, (endpoint, evidence), scheme) = match stream {
+            Arrival::Tcp(mut stream) => {
+                stream.set_nodelay(true)?;
+                let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
+                match &self.tls {
+                    None => (Transport::tcp(stream), announced, None),
+                    Some(tls) => (tls.accept(stream).await?, announced, Some(Scheme::HTTPS)),
+                }
+            }
+            Arrival::Ready(mut stream) => {
+                let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
+                (stream, announced, None)
+            }
         };
+        let arrived = Arrived { endpoint, evidence, scheme };
         let mut place = None;
         let room = || {
             place = Place::take(&self.open, self.max_connections);
             let full = "this server has as many connections as it may; max_connections is the setting";
             if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
         };
-        let (mut ws, mut request) = self.acceptor.accept_if(stream, scheme, None, room).await?;
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, room).await?;
         hold(&mut ws, place);
-        request.extensions_mut().insert(PeerAddr(peer));
+        if let Endpoint::Ip(peer) = peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+        }
         Ok(Opened { ws, request, shared: Arc::clone(self) })
     }
 }
@@ -375,18 +513,18 @@ pub(crate) fn see_through<S: Lendable>(
 }
 
 impl<F> Handshake<F> {
-    async fn opened(mut self, stream: TcpStream, peer: SocketAddr) -> Option<Box<Opened<F>>> {
+    async fn opened(mut self, stream: Arrival, peer: Endpoint) -> Option<Box<Opened<F>>> {
         match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
             Err(error) => {
                 let source = error.source().map(tracing::field::display);
-                tracing::debug!(%peer, %error, source, "opening handshake failed");
+                tracing::debug!(?peer, %error, source, "opening handshake failed");
                 None
             }
         }
     }
 
-    async fn run(&mut self, stream: TcpStream, peer: SocketAddr) -> Result<Opened<F>> {
+    async fn run(&mut self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
         let deadline = self.shared.acceptor.settings().timings.handshake;
         tokio::select! {
             biased;

@@ -3,13 +3,20 @@
 //! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens.
 
 mod acceptor;
+mod announced;
 mod listen;
+mod listener;
 mod origin;
 
-pub use crate::proto::handshake::{Acceptance, Refusal};
+pub use crate::proto::{
+    forwarded::{Endpoint, Evidence, Peer, TrustedProxies},
+    handshake::{Acceptance, Refusal},
+};
 pub use acceptor::{Acceptor, accept};
+pub use announced::ProxyProtocol;
 #[cfg(feature = "hyper")]
 pub(crate) use listen::see_through;
 pub use listen::{BoxError, PeerAddr, Server};
 pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
+pub use listener::Listener;
 pub use origin::Origins;

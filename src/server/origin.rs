@@ -1,7 +1,7 @@
 use http::{HeaderValue, Request, header, uri::Scheme};
 use url::Host;
 
-use crate::proto::handshake::Refusal;
+use crate::proto::{forwarded::Peer, handshake::Refusal};
 
 /// Which web pages may open a connection (RFC 6455 section 10.2).
 ///
@@ -21,14 +21,16 @@ use crate::proto::handshake::Refusal;
 pub enum Origins {
     /// Pages from the host and port that the request itself names in `Host`, by `http` or `https`. The default.
     ///
-    /// The scheme must match too where it is known: behind a proxy that ends TLS it is not.
+    /// The scheme must match too where it is known: behind a proxy that ends TLS it is, if the proxy is trusted and says it.
+    /// So is the host that such a proxy was asked for, where it passes on another `Host`.
     #[default]
     SameHost,
     /// Pages from exactly these origins, such as `https://example.com` or `http://localhost:8080`, and no others.
     ///
     /// Compared by scheme, host and port, as browsers do: case, default ports and the spelling of international names do
-    /// not matter; subdomains do. There are no patterns, and no path, not even a final slash. `null` (sandboxed pages,
-    /// local files) is let through if listed, and with it every page that can make itself such a page.
+    /// not matter; subdomains do. `https://*.example.com` stands for every subdomain, at any depth, and not for `example.com`
+    /// itself: list it only if all of them are yours. There are no other patterns, and no path, not even a final slash. `null`
+    /// (sandboxed pages, local files) is let through if listed, and with it every page that can make itself such a page.
     List(Vec<String>),
     /// Any page on the web.
     ///
@@ -39,12 +41,14 @@ pub enum Origins {
 
 impl Origins {
     /// Checks the `Origin` of a request. `scheme` is `http` or `https` where this is known, from our own TLS or from a
-    /// proxy that is trusted, and `None` otherwise.
+    /// proxy that is trusted, and `None` otherwise. A [`Peer`] among the request's extensions says it too, and the host that
+    /// a trusted proxy was asked for.
     ///
     /// # Errors
     ///
     /// 403 for an origin that is not allowed, 400 for one that is not ASCII.
     pub fn check<T>(&self, request: &Request<T>, scheme: Option<&Scheme>) -> Result<(), Refusal> {
+        let scheme = request.extensions().get::<Peer>().and_then(|peer| peer.scheme.as_ref()).or(scheme);
         match self {
             Self::Any => Ok(()),
             Self::SameHost => match origin_of(request)? {
@@ -80,6 +84,10 @@ fn origin_of<T>(request: &Request<T>) -> Result<Option<&str>, Refusal> {
 }
 
 fn matches(listed: &str, text: &str) -> bool {
+    if let Some((scheme, parent)) = listed.split_once("://*.") {
+        let parent = Origin::parse(&format!("{scheme}://{parent}"));
+        return parent.zip(Origin::parse(text)).is_some_and(|(parent, origin)| origin.is_below(&parent));
+    }
     match (Origin::parse(listed), Origin::parse(text)) {
         (Some(listed), Some(origin)) => listed == origin,
         // `null`, and what has no host.
@@ -106,11 +114,22 @@ impl Origin {
         Some(Self { scheme, host, port })
     }
 
+    /// Whether this is an origin of a subdomain.
+    fn is_below(&self, parent: &Self) -> bool {
+        let (Host::Domain(domain), Host::Domain(above)) = (&self.host, &parent.host) else {
+            return false;
+        };
+        let label = domain.strip_suffix(&**above).and_then(|labels| labels.strip_suffix('.'));
+        self.scheme == parent.scheme && self.port == parent.port && label.is_some_and(|label| !label.is_empty())
+    }
+
     /// Whether this is the host that the request asks for.
     fn is_host_of<T>(&self, request: &Request<T>, scheme: Option<&Scheme>) -> bool {
         let scheme = scheme.map_or(&*self.scheme, Scheme::as_str);
         // RFC 9112 §3.2.2: a host in the request-target takes the place of Host.
         let target = request.uri().authority().map(|authority| authority.as_str());
+        let told = request.extensions().get::<Peer>().and_then(|peer| peer.host.as_ref());
+        let target = told.map(|authority| authority.as_str()).or(target);
         let host = request.headers().get(header::HOST).map(HeaderValue::to_str);
         let Some(authority) = target.or_else(|| host?.ok()) else {
             return false;
@@ -249,6 +268,41 @@ mod tests {
         assert_eq!(check(&list, None, "host", &["https://good.com", "https://good.com"]), 403, "H17 two headers");
         assert_eq!(check(&Origins::List(vec!["null".into()]), None, "host", &["null"]), 101, "H17 null, listed");
         assert_eq!(check(&Origins::List(vec![]), None, "host", &["null"]), 403, "H17 empty list");
+    }
+
+    #[test]
+    fn h17_patterns_of_subdomains() {
+        let patterns = ["https://*.good.com", "http://*.good.com:8080", "https://*.\u{e9}.com"];
+        let list = Origins::List(patterns.map(str::to_owned).to_vec());
+        let table: &[(&str, u16)] = &[
+            ("https://a.good.com", 101),
+            ("https://a.b.good.com", 101),
+            ("https://A.GOOD.com:443", 101),
+            ("http://a.good.com:8080", 101),
+            ("https://a.xn--9ca.com", 101),
+            ("https://good.com", 403),
+            ("https://.good.com", 403),
+            ("https://evilgood.com", 403),
+            ("https://a.good.com.evil.com", 403),
+            ("https://a.good.com.", 403),
+            ("https://a.good.com:8443", 403),
+            ("http://a.good.com", 403),
+            ("https://evil.com/a.good.com", 403),
+            ("https://evil.com@a.good.com", 403),
+            ("https://*.good.com.evil.com", 403),
+            ("null", 403),
+        ];
+        for &(origin, status) in table {
+            assert_eq!(check(&list, None, "host", &[origin]), status, "H17 {origin}");
+        }
+        for pattern in
+            ["https://*", "https://*.", "https://a.*.com", "*.good.com", "https://*good.com", "https://*.0.0.1"]
+        {
+            let list = Origins::List(vec![pattern.into()]);
+            for origin in ["https://a.good.com", "https://127.0.0.1", "https://good.com"] {
+                assert_eq!(check(&list, None, "host", &[origin]), 403, "H17 {pattern} {origin}");
+            }
+        }
     }
 
     #[test]

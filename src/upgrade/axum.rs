@@ -186,7 +186,7 @@ impl WebSocketUpgrade {
         F: FnOnce(WebSocket<Upgraded>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
-        let upgrade = match self.acceptor.agree_to(self.judged, &self.head) {
+        let upgrade = match self.acceptor.agree_to(self.judged, self.head) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
                 (self.on_failed_upgrade)(HandshakeError::Refused(refusal.clone()).into());

@@ -40,7 +40,8 @@ impl Acceptor {
     /// # Errors
     ///
     /// The answer for a request that is not accepted; [`Refusal::into_response`] is what to send. It is 500 if the hook of
-    /// [`on_request`](Self::on_request) chose what cannot be sent.
+    /// [`on_request`](Self::on_request) chose what cannot be sent, or if the hook is one of
+    /// [`on_request_async`](Self::on_request_async), which cannot be waited for here.
     ///
     /// ```
     /// use wireline::{Message, Role, WebSocket, server::{Acceptor, Refusal}};
@@ -62,7 +63,7 @@ impl Acceptor {
     /// # }
     /// ```
     pub fn upgrade<B>(&self, request: &Request<B>) -> Result<Upgrade, Refusal> {
-        self.agree_to(judge(request)?, &head(request))
+        self.agree_to(judge(request)?, head(request))
     }
 
     /// Judges an extended CONNECT request of HTTP/2 (RFC 8441), whose `:protocol` is `protocol`; as
@@ -83,12 +84,12 @@ impl Acceptor {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn extended_connect<B>(&self, request: &Request<B>, protocol: Option<&str>) -> Result<Upgrade, Refusal> {
-        self.agree_to(judge_extended_connect(request, protocol)?, &head(request))
+        self.agree_to(judge_extended_connect(request, protocol)?, head(request))
     }
 
-    fn agree_to(&self, judged: Judged, request: &Request<()>) -> Result<Upgrade, Refusal> {
-        // Whether the other server or a proxy ends TLS is not known.
-        let answered = self.respond(judged, request, None);
+    fn agree_to(&self, judged: Judged, mut request: Request<()>) -> Result<Upgrade, Refusal> {
+        // Whether the other server or a proxy ends TLS is known where a `Peer` among the extensions says it.
+        let answered = self.respond(judged, &mut request);
         let mut response = answered.map_err(|turned| match (turned, request.version()) {
             (Turned::Refused(refusal), Version::HTTP_2) => refusal.on_stream(),
             (Turned::Refused(refusal), _) => refusal,
@@ -96,7 +97,7 @@ impl Acceptor {
             (Turned::Misused(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into(),
         })?;
         let config = Arc::clone(self.settings());
-        let agreed = websocket::agree(request, &config, &mut response);
+        let agreed = websocket::agree(&request, &config, &mut response);
         Ok(Upgrade { config, agreed, response })
     }
 }

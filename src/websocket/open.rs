@@ -46,15 +46,19 @@ impl From<Misuse> for Turned {
     }
 }
 
-/// Accepts a connection, or refuses it and waits until the peer can have read why.
+/// Accepts a connection, or refuses it and waits until the peer can have read why. The judge gives the request back.
 ///
 /// The deadline is for the handshake alone; `None` where the caller has set one already.
-pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn accept<S, J>(
     mut stream: S,
     config: Arc<Config>,
     deadline: Option<Duration>,
-    judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
-) -> Result<(WebSocket<S>, Request<()>)> {
+    judge: impl FnOnce(Request<()>) -> J,
+) -> Result<(WebSocket<S>, Request<()>)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
+{
     let responding = respond(&mut stream, &config, judge);
     let judged = match deadline {
         Some(deadline) => within(deadline, responding).await?,
@@ -81,11 +85,15 @@ struct Answer {
     read_ahead: BytesMut,
 }
 
-async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
+async fn respond<S, J>(
     stream: &mut S,
     config: &Config,
-    judge: impl FnOnce(&Request<()>) -> Result<Response<()>, Turned>,
-) -> Result<Result<(Request<()>, Answer), Turned>> {
+    judge: impl FnOnce(Request<()>) -> J,
+) -> Result<Result<(Request<()>, Answer), Turned>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
+{
     let mut input = BytesMut::new();
     let mut awaiting = AwaitRequest::new(&config.limits);
     let request = loop {
@@ -100,8 +108,8 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(Error::Network(error));
         }
     };
-    let mut response = match judge(&request) {
-        Ok(response) => response,
+    let (request, mut response) = match judge(request).await {
+        Ok(judged) => judged,
         Err(turned) => return Ok(Err(turned)),
     };
     let agreed = agree(&request, config, &mut response);

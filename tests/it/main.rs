@@ -10,6 +10,7 @@ mod handler;
 mod hostile;
 mod ids;
 mod opening;
+mod proxied;
 
 mod allocations;
 mod backpressure;

@@ -232,7 +232,9 @@ mod tests {
 
     use super::*;
 
-    fn parse(lines: &[&str]) -> Vec<Result<Element, ForwardedError>> {
+    type Parsed = Vec<Result<Element, ForwardedError>>;
+
+    fn parse(lines: &[&str]) -> Parsed {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(header::FORWARDED, HeaderValue::from_bytes(line.as_bytes()).unwrap());
@@ -252,7 +254,7 @@ mod tests {
             host: Some("example.com".into()),
             scheme: Some("https".into()),
         };
-        let table: &[(&[&str], Vec<Result<Element, ForwardedError>>)] = &[
+        let table: &[(&[&str], Parsed)] = &[
             (&[], vec![]),
             (&[""], vec![]),
             (&["for=\"_gazonk\""], vec![Ok(sender("_gazonk"))]),

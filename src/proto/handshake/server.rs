@@ -1,5 +1,5 @@
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 
 use super::{
     Refusal,
@@ -103,6 +103,7 @@ impl Judged {
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
         }
         headers.extend(acceptance.headers);
+        *response.extensions_mut() = acceptance.extensions;
         Ok(response)
     }
 }
@@ -120,6 +121,7 @@ impl Judged {
 pub struct Acceptance {
     subprotocol: Option<String>,
     headers: HeaderMap,
+    extensions: Extensions,
 }
 
 impl Acceptance {
@@ -146,6 +148,14 @@ impl Acceptance {
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.append(name, value);
+        self
+    }
+
+    /// Hands something to the application, such as the user that a token belongs to: it is among the extensions of the
+    /// request (of [`Judged::respond`]'s response, where that is called by hand), by its type.
+    #[must_use]
+    pub fn extension<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.extensions.insert(value);
         self
     }
 }

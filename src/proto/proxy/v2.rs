@@ -99,6 +99,9 @@ mod tests {
         ProxyHeader::parse(&[SIGNATURE, &[version, family], &length, rest].concat())
     }
 
+    /// Version with command, family with protocol, the rest, the outcome.
+    type Row<'a> = (u8, u8, &'a [u8], Result<ProxyHeader, ProxyError>);
+
     #[test]
     fn v2_commands_families_and_lengths() {
         let ipv4 = [203, 0, 113, 7, 198, 51, 100, 1, 0xc8, 0x22, 0x01, 0xbb];
@@ -114,7 +117,7 @@ mod tests {
         let mut paths = [0; 216];
         paths[..2].copy_from_slice(b"/a");
         let unix = ProxyHeader::Unix { source: b"/a".to_vec(), destination: Vec::new() };
-        let table: &[(u8, u8, &[u8], Result<ProxyHeader, ProxyError>)] = &[
+        let table: &[Row<'_>] = &[
             (0x21, 0x11, &ipv4, Ok(tcp4)),
             (0x21, 0x21, &ipv6, Ok(tcp6)),
             (0x21, 0x31, &paths, Ok(unix)),
