@@ -2,6 +2,8 @@
 //!
 //! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens.
 
+pub mod proxies;
+
 mod acceptor;
 mod announced;
 mod listen;

@@ -10,6 +10,10 @@ mod chat;
 mod deflate;
 mod directory;
 mod program;
+#[cfg(all(feature = "deflate", unix))]
+mod proxies;
+#[cfg(all(feature = "deflate", unix))]
+mod reverse_proxy;
 mod scenario;
 mod tab;
 
