@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 use wireline::proto::{Frame, FrameCodec, Opcode};
 
-use crate::wire::{Then, fragments, messages, open, turn};
+use crate::wire::{Then, compressed_json, fragments, messages, open, open_deflate, turn};
 
 const RUN: &str = "--run";
 const FEW: u64 = 50;
@@ -32,6 +32,9 @@ const ROWS: &[Row] = &[
     ("echo 20", || pass(messages(20, 64), Then::Echo), 64),
     ("echo 1024", || pass(messages(1024, 16), Then::Echo), 16),
     ("assemble 8 fragments of 512", || pass(fragments(8), Then::Drop), 1),
+    ("echo 8 fragments of 512", || pass(fragments(8), Then::Echo), 1),
+    ("echo deflated JSON of 1024", || deflate(1024), 1),
+    ("echo deflated JSON of 8192", || deflate(8192), 1),
 ];
 
 fn main() {
@@ -61,6 +64,7 @@ fn instructions(row: usize, turns: u64) -> u64 {
         .args([RUN, &row.to_string(), &turns.to_string()])
         .output()
         .expect("valgrind is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8_lossy(&output.stderr);
     let collected = said.lines().find_map(|line| line.split_once("Collected : ")).expect("callgrind's last words").1;
     collected.trim().parse().expect("a number")
@@ -89,4 +93,10 @@ fn encode(len: usize) -> Box<dyn FnMut()> {
 fn pass(batch: Vec<u8>, then: Then) -> Box<dyn FnMut()> {
     let mut ws = open(batch);
     Box::new(move || turn(&mut ws, then))
+}
+
+/// An echo of JSON, inflated and compressed again.
+fn deflate(len: usize) -> Box<dyn FnMut()> {
+    let mut ws = open_deflate(compressed_json(len));
+    Box::new(move || turn(&mut ws, Then::Echo))
 }

@@ -22,7 +22,7 @@ use wireline::{
     },
 };
 
-use crate::wire::{KEY, Then, client_frames, fragments, messages, open, turn};
+use crate::wire::{KEY, Then, client_frames, compressed_json, fragments, messages, open, open_deflate, turn};
 
 fn mask(c: &mut Criterion) {
     let mut group = c.benchmark_group("mask");
@@ -105,6 +105,11 @@ fn connection(c: &mut Criterion) {
         ("echo 16384", messages(16 * 1024, 4), Then::Echo, 4),
     ];
     let mut group = c.benchmark_group("connection");
+    for len in [1024, 8192] {
+        let mut ws = open_deflate(compressed_json(len));
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(format!("echo deflated JSON of {len}"), |b| b.iter(|| turn(&mut ws, Then::Echo)));
+    }
     for (name, batch, then, count) in rows {
         let mut ws = open(batch);
         group.throughput(Throughput::Elements(count));

@@ -1,6 +1,7 @@
 //! A connection in memory, polled by hand: what micro.rs and counts.rs measure.
 
 mod batches;
+mod json;
 
 use std::{
     future::Future,
@@ -14,8 +15,10 @@ use bytes::BytesMut;
 use tokio_util::codec::Encoder;
 use wireline::{
     Config, Role, WebSocket,
-    proto::{Frame, FrameCodec, Mask, Opcode},
+    proto::{Frame, FrameCodec, Mask, Opcode, deflate::DeflateConfig},
+    server::Acceptor,
 };
+use zlib_rs::{Deflate, DeflateConfig as Settings, DeflateFlush};
 
 pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -41,6 +44,33 @@ pub(crate) fn fragments(count: usize) -> Vec<u8> {
 /// So many binary messages of this length.
 pub(crate) fn messages(len: usize, count: usize) -> Vec<u8> {
     client_frames(vec![Frame::new(Opcode::Binary, vec![7; len]); count])
+}
+
+/// One text of JSON of this length, compressed as other clients do, at level 6.
+pub(crate) fn compressed_json(len: usize) -> Vec<u8> {
+    let mut deflate = Deflate::new_with_config(Settings { window_bits: -15, level: 6, ..Settings::default() });
+    let mut payload = vec![0; len + 64];
+    deflate.compress(&json::json(len, 0), &mut payload, DeflateFlush::SyncFlush).expect("room for the output");
+    payload.truncate(usize::try_from(deflate.total_out()).expect("a length") - 4);
+    let mut bytes = client_frames([Frame::new(Opcode::Text, payload)]);
+    // RSV1, which the codec knows no extension for.
+    bytes[0] |= 0x40;
+    bytes
+}
+
+/// A server's connection that has agreed on permessage-deflate, by the default settings.
+pub(crate) fn open_deflate(batch: Vec<u8>) -> WebSocket<Batches> {
+    let request = http::Request::get("/")
+        .header("host", "example.com")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-extensions", "permessage-deflate; client_no_context_takeover")
+        .body(())
+        .expect("a valid request");
+    let acceptor = Acceptor::new().deflate(DeflateConfig::default()).expect("a valid configuration");
+    acceptor.upgrade(&request).expect("it is accepted").over(Batches::new(batch, usize::MAX), b"")
 }
 
 /// A server's connection to a client that sends this batch, over and over.

@@ -52,7 +52,7 @@ pub(crate) const SERVERS: &[Server] = &[
     peer("yawc", "yawc 0.5", &[NO_TLS]),
     peer("sockudo-ws", "sockudo-ws 3.1", &[NO_TLS]),
     peer("web-socket", "web-socket 0.7", &[NO_DEFLATE, NO_TLS, (Need::Handshake, "has no opening handshake")]),
-    peer("soketto", "soketto 0.8", &[NO_TLS]),
+    peer("soketto", "soketto 0.8", &[(Need::Deflate, "has one that fails with flate2 1.1"), NO_TLS]),
     peer("ws-rs", "ws 0.9.2", &[NO_TLS]),
     Server { name: "again", title: "wireline again (A/A)", rank: Rank::Again, lacks: &[] },
 ];

@@ -1,16 +1,15 @@
 //! soketto over buffers, as in its own examples. It flushes on demand. Text is for the application to check.
 //!
-//! Its permessage-deflate fails with flate2 1.1.11: its decoder ends each message like a whole deflate stream, which it is
-//! not, and flate2 has come to call that incomplete.
+//! Without its permessage-deflate, which fails with flate2 1.1.11 (its decoder ends each message like a whole deflate stream,
+//! and flate2 has come to call that incomplete), and would put all who share flate2 on the system's zlib.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::io::{BufReader, BufWriter};
 use soketto::{
-    Data, Mode,
+    Data,
     connection::Error,
-    extension::deflate::Deflate,
     handshake::{Client, Server, ServerResponse, server::Response},
 };
 use tokio::net::TcpStream;
@@ -87,9 +86,6 @@ async fn accept(stream: TcpStream, extra: Extra) -> Result<(Sender, Receiver), F
     // The default of both buffers, or room for a batch.
     let buffer = if extra == Extra::Plain { 8 * 1024 } else { BUFFER };
     let mut server = Server::new(buffered(stream, buffer));
-    if extra == Extra::Deflate {
-        server.add_extension(Box::new(Deflate::new(Mode::Server)));
-    }
     let key = server.receive_request().await?.key();
     server.send_response(&Response::Accept { key, protocol: None }).await?;
     Ok(server.into_builder().finish())
