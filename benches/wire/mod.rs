@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use tokio_util::codec::Encoder;
 use wireline::{
     Config, Role, WebSocket,
+    handler::{Attach, Sender},
     proto::{Frame, FrameCodec, Mask, Opcode, deflate::DeflateConfig},
     server::Acceptor,
 };
@@ -77,6 +78,13 @@ pub(crate) fn open_deflate(batch: Vec<u8>) -> WebSocket<Batches> {
 pub(crate) fn open(batch: Vec<u8>) -> WebSocket<Batches> {
     WebSocket::after_handshake(Batches::new(batch, usize::MAX), Role::Server, Config::default())
         .expect("a valid configuration")
+}
+
+/// The same with callbacks: the returned closure polls until a batch has been echoed.
+pub(crate) fn callbacks(batch: Vec<u8>) -> impl FnMut() {
+    let batches = Batches::new(batch, usize::MAX);
+    let mut session = Box::pin(Attach::server().run(batches, |out: Sender| move |message| out.send(message)));
+    move || assert!(session.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending())
 }
 
 #[derive(Clone, Copy)]
