@@ -24,17 +24,17 @@ use crate::{
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
-        forwarded::{Endpoint, TrustedProxies},
+        forwarded::{Endpoint, Evidence, TrustedProxies},
         handshake::{Acceptance, Refusal},
     },
     server::{
-        Acceptor, Listener, Origins, ProxyProtocol,
+        Acceptor, Drained, Listener, Origins, ProxyProtocol, Tracker,
         acceptor::Arrived,
         listener::{self, Arrival},
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Lease, Lendable, Place, close, hold, lend, now, within},
+    websocket::{Entry, Lease, Lendable, Place, close, hold, lend, now, until_cut, while_serving, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -290,7 +290,68 @@ impl Server {
         Self { max_connections: connections, ..self }
     }
 
-    /// Accepts connections until this future is dropped; those that are open then go on to their own ends.
+    /// Holds the connections, so that they can be ended together, with those of other servers perhaps. Default: none.
+    ///
+    /// ```no_run
+    /// # async fn example() -> wireline::Result<()> {
+    /// use wireline::server::{Server, Tracker};
+    /// let tracker = Tracker::new();
+    /// let server = Server::bind("127.0.0.1:9001").await?.tracker(&tracker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tracker(self, tracker: &Tracker) -> Self {
+        Self { acceptor: self.acceptor.tracker(tracker), ..self }
+    }
+
+    /// Serves until a signal, and then ends gracefully: it stops accepting, closes all connections with 1001 (or
+    /// [`Tracker::close_code`]) behind what their applications fed, and cuts what has not ended by the deadline. A second signal
+    /// cuts at once: `signal` is called and awaited twice.
+    ///
+    /// [`Tracker`] says what happens in a drain; this is one with [`Tracker::drain_on`].
+    ///
+    /// # Errors
+    ///
+    /// None at present, as [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops accepting and closes the listeners; connections that are open go on to their own ends.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # #[tokio::main]
+    /// # async fn main() -> wireline::Result<()> {
+    /// let server = wireline::Server::bind("127.0.0.1:9001").await?;
+    /// let ctrl_c = async || drop(tokio::signal::ctrl_c().await);
+    /// let drained = server.serve_until(ctrl_c, Duration::from_secs(5), |mut ws, _request| async move {
+    ///     while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+    ///     Ok(())
+    /// }).await?;
+    /// println!("{} connections ended by themselves, {} were cut", drained.clean, drained.forced);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve_until<Signal, F, Fut>(
+        self,
+        signal: impl FnMut() -> Signal,
+        deadline: Duration,
+        application: F,
+    ) -> Result<Drained>
+    where
+        Signal: Future<Output = ()>,
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let tracker = self.acceptor.tracked().cloned().unwrap_or_default();
+        let (served, drained) =
+            tokio::join!(self.tracker(&tracker).serve(application), tracker.drain_on(signal, deadline));
+        served.map(|()| drained)
+    }
+
+    /// Accepts connections until this future is dropped, or its [`tracker`](Self::tracker) drains. Those that are open when
+    /// it is dropped go on to their own ends.
     ///
     /// # Errors
     ///
@@ -300,6 +361,23 @@ impl Server {
     ///
     /// Cancel-safe: dropping it stops accepting and closes the listener.
     pub async fn serve<F, Fut>(self, application: F) -> Result<()>
+    where
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let draining = self.acceptor.tracked().map(Tracker::draining);
+        let accepting = self.accept_all(application);
+        match draining {
+            None => accepting.await,
+            Some(draining) => tokio::select! {
+                biased;
+                () = draining => Ok(()),
+                served = accepting => served,
+            },
+        }
+    }
+
+    async fn accept_all<F, Fut>(self, application: F) -> Result<()>
     where
         F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -399,6 +477,7 @@ struct Handshake<F> {
     shared: Arc<Shared<F>>,
     id: u64,
     cut: oneshot::Receiver<()>,
+    entry: Option<Arc<Entry>>,
 }
 
 impl<F> Drop for Handshake<F> {
@@ -417,12 +496,32 @@ impl<F> Shared<F> {
         handshakes.next += 1;
         let (sender, cut) = oneshot::channel();
         handshakes.running.insert(id, sender);
-        Handshake { shared: Arc::clone(self), id, cut }
+        Handshake { shared: Arc::clone(self), id, cut, entry: self.acceptor.enter() }
     }
 
-    async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
+    async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint, entry: Option<Arc<Entry>>) -> Result<Opened<F>> {
+        // Before the request can be read, nobody can be told that the server is going down.
+        let ready = while_serving(entry.as_deref(), self.ready(stream, peer)).await;
+        let (stream, (endpoint, evidence), scheme) = ready.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))?;
+        let arrived = Arrived { endpoint, evidence, scheme };
+        let mut place = None;
+        let room = || {
+            place = Place::take(&self.open, self.max_connections);
+            let full = "this server has as many connections as it may; max_connections is the setting";
+            if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
+        };
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, entry, room).await?;
+        hold(&mut ws, place);
+        if let Endpoint::Ip(peer) = peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+        }
+        Ok(Opened { ws, request, shared: Arc::clone(self) })
+    }
+
+    /// A stream of which the request can be read, with what the PROXY protocol and TLS in front of it say.
+    async fn ready(&self, stream: Arrival, peer: Endpoint) -> Result<(Transport, (Endpoint, Evidence), Option<Scheme>)> {
         let trusted = self.acceptor.trusted();
-        let (stream, (endpoint, evidence), scheme) = match stream {
+        Ok(match stream {
             Arrival::Tcp(mut stream) => {
                 stream.set_nodelay(true)?;
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
@@ -435,20 +534,7 @@ impl<F> Shared<F> {
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
                 (stream, announced, None)
             }
-        };
-        let arrived = Arrived { endpoint, evidence, scheme };
-        let mut place = None;
-        let room = || {
-            place = Place::take(&self.open, self.max_connections);
-            let full = "this server has as many connections as it may; max_connections is the setting";
-            if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
-        };
-        let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, room).await?;
-        hold(&mut ws, place);
-        if let Endpoint::Ip(peer) = peer {
-            request.extensions_mut().insert(PeerAddr(peer));
-        }
-        Ok(Opened { ws, request, shared: Arc::clone(self) })
+        })
     }
 }
 
@@ -483,18 +569,22 @@ where
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        see_through(lease, application.as_mut()).await;
+        see_through(&lease, application.as_mut()).await;
     }
 }
 
-/// Polls an application to its end, and closes its connection by that once it has let go of it.
+/// Polls an application to its end, and closes its connection by that once it has let go of it. Where the end comes by order,
+/// what is left of the application is for the caller to drop.
 pub(crate) fn see_through<S: Lendable>(
-    lease: Lease<S>,
+    lease: &Lease<S>,
     mut application: Pin<&mut impl Future<Output = Outcome>>,
 ) -> impl Future<Output = ()> {
     let mut outcome = None;
     let mut closing: Option<Boxed<()>> = None;
     poll_fn(move |cx| {
+        if lease.is_cut(cx) {
+            outcome.get_or_insert(CloseCode::NORMAL);
+        }
         if outcome.is_none() {
             let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
             if let Poll::Ready(done) = polled {
@@ -526,10 +616,11 @@ impl<F> Handshake<F> {
 
     async fn run(&mut self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
         let deadline = self.shared.acceptor.settings().timings.handshake;
+        let opening = self.shared.open(stream, peer, self.entry.clone());
         tokio::select! {
             biased;
             _ = &mut self.cut => Err(Error::Timeout(Awaited::Handshake)),
-            opened = within(deadline, self.shared.open(stream, peer)) => opened,
+            opened = within(deadline, until_cut(self.entry.as_deref(), opening)) => opened,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Accepting connections.
 //!
-//! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens.
+//! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens, [`Tracker`] ends what they opened.
 
 pub mod proxies;
 
 mod acceptor;
 mod announced;
+mod drain;
 mod listen;
 mod listener;
 mod origin;
@@ -16,6 +17,7 @@ pub use crate::proto::{
 };
 pub use acceptor::{Acceptor, accept};
 pub use announced::ProxyProtocol;
+pub use drain::{Drained, Tracker};
 #[cfg(feature = "hyper")]
 pub(crate) use listen::see_through;
 pub use listen::{BoxError, PeerAddr, Server};
