@@ -519,7 +519,11 @@ impl<F> Shared<F> {
     }
 
     /// A stream of which the request can be read, with what the PROXY protocol and TLS in front of it say.
-    async fn ready(&self, stream: Arrival, peer: Endpoint) -> Result<(Transport, (Endpoint, Evidence), Option<Scheme>)> {
+    async fn ready(
+        &self,
+        stream: Arrival,
+        peer: Endpoint,
+    ) -> Result<(Transport, (Endpoint, Evidence), Option<Scheme>)> {
         let trusted = self.acceptor.trusted();
         Ok(match stream {
             Arrival::Tcp(mut stream) => {

@@ -112,13 +112,12 @@ impl Entries {
 
     /// Gives an order, unless it or a later one was given before; the first code is kept.
     pub(crate) fn give(&self, order: Order) {
-        let given = self.order.try_update(Ordering::SeqCst, Ordering::SeqCst, |before| {
-            match (Order::decode(before), order) {
+        let given =
+            self.order.try_update(Ordering::SeqCst, Ordering::SeqCst, |before| match (Order::decode(before), order) {
                 (Order::Serve, _) => Some(order.encode()),
                 (Order::Close(code), Order::Cut(_)) => Some(Order::Cut(code).encode()),
                 (Order::Close(_) | Order::Cut(_), _) => None,
-            }
-        });
+            });
         if given.is_err() {
             return;
         }
