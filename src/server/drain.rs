@@ -1,9 +1,11 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
+use http::Request;
 use tokio::time::timeout;
 
 use crate::{
-    CloseCode,
+    CloseCode, Result, Server, Transport, WebSocket,
+    server::BoxError,
     websocket::{Entries, Entry, Order},
 };
 
@@ -238,5 +240,68 @@ impl Tracker {
     /// An entry for a connection that arrives.
     pub(crate) fn enter(&self) -> Arc<Entry> {
         self.entries.enter()
+    }
+}
+
+impl Server {
+    /// Holds the connections, so that they can be ended together, with those of other servers perhaps. Default: none.
+    ///
+    /// ```no_run
+    /// # async fn example() -> wireline::Result<()> {
+    /// use wireline::server::{Server, Tracker};
+    /// let tracker = Tracker::new();
+    /// let server = Server::bind("127.0.0.1:9001").await?.tracker(&tracker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tracker(mut self, tracker: &Tracker) -> Self {
+        self.acceptor = self.acceptor.tracker(tracker);
+        self
+    }
+
+    /// Serves until a signal, and then ends gracefully: it stops accepting, closes all connections with 1001 (or
+    /// [`Tracker::close_code`]) behind what their applications fed, and cuts what has not ended by the deadline. A second signal
+    /// cuts at once: `signal` is called and awaited twice.
+    ///
+    /// [`Tracker`] says what happens in a drain; this is one with [`Tracker::drain_on`].
+    ///
+    /// # Errors
+    ///
+    /// None at present, as [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops accepting and closes the listeners; connections that are open go on to their own ends.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # #[tokio::main]
+    /// # async fn main() -> wireline::Result<()> {
+    /// let server = wireline::Server::bind("127.0.0.1:9001").await?;
+    /// let ctrl_c = async || drop(tokio::signal::ctrl_c().await);
+    /// let drained = server.serve_until(ctrl_c, Duration::from_secs(5), |mut ws, _request| async move {
+    ///     while let Some(message) = ws.next().await { ws.feed(message?).await?; }
+    ///     Ok(())
+    /// }).await?;
+    /// println!("{} connections ended by themselves, {} were cut", drained.clean, drained.forced);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve_until<Signal, F, Fut>(
+        self,
+        signal: impl FnMut() -> Signal,
+        deadline: Duration,
+        application: F,
+    ) -> Result<Drained>
+    where
+        Signal: Future<Output = ()>,
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let tracker = self.acceptor.tracked().cloned().unwrap_or_default();
+        let (served, drained) =
+            tokio::join!(self.tracker(&tracker).serve(application), tracker.drain_on(signal, deadline));
+        served.map(|()| drained)
     }
 }

@@ -1,14 +1,12 @@
 use std::{
-    any::Any,
     collections::BTreeMap,
     error::Error as StdError,
-    future::{Future, poll_fn},
+    future::Future,
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -28,13 +26,14 @@ use crate::{
         handshake::{Acceptance, Refusal},
     },
     server::{
-        Acceptor, Drained, Listener, Origins, ProxyProtocol, Tracker,
+        Acceptor, Listener, Origins, ProxyProtocol, Tracker,
         acceptor::Arrived,
         listener::{self, Arrival},
+        outcome::{Boxed, code, see_through},
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Entry, Lease, Lendable, Place, close, hold, lend, now, until_cut, while_serving, within},
+    websocket::{Entry, Place, close, hold, lend, now, until_cut, while_serving, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -80,7 +79,7 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    acceptor: Acceptor,
+    pub(super) acceptor: Acceptor,
     tls: Option<TlsAcceptor>,
     proxy_protocol: ProxyProtocol,
     max_handshakes: usize,
@@ -288,66 +287,6 @@ impl Server {
     #[must_use]
     pub fn max_connections(self, connections: usize) -> Self {
         Self { max_connections: connections, ..self }
-    }
-
-    /// Holds the connections, so that they can be ended together, with those of other servers perhaps. Default: none.
-    ///
-    /// ```no_run
-    /// # async fn example() -> wireline::Result<()> {
-    /// use wireline::server::{Server, Tracker};
-    /// let tracker = Tracker::new();
-    /// let server = Server::bind("127.0.0.1:9001").await?.tracker(&tracker);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn tracker(self, tracker: &Tracker) -> Self {
-        Self { acceptor: self.acceptor.tracker(tracker), ..self }
-    }
-
-    /// Serves until a signal, and then ends gracefully: it stops accepting, closes all connections with 1001 (or
-    /// [`Tracker::close_code`]) behind what their applications fed, and cuts what has not ended by the deadline. A second signal
-    /// cuts at once: `signal` is called and awaited twice.
-    ///
-    /// [`Tracker`] says what happens in a drain; this is one with [`Tracker::drain_on`].
-    ///
-    /// # Errors
-    ///
-    /// None at present, as [`serve`](Self::serve).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it stops accepting and closes the listeners; connections that are open go on to their own ends.
-    ///
-    /// ```no_run
-    /// use std::time::Duration;
-    /// # #[tokio::main]
-    /// # async fn main() -> wireline::Result<()> {
-    /// let server = wireline::Server::bind("127.0.0.1:9001").await?;
-    /// let ctrl_c = async || drop(tokio::signal::ctrl_c().await);
-    /// let drained = server.serve_until(ctrl_c, Duration::from_secs(5), |mut ws, _request| async move {
-    ///     while let Some(message) = ws.next().await { ws.feed(message?).await?; }
-    ///     Ok(())
-    /// }).await?;
-    /// println!("{} connections ended by themselves, {} were cut", drained.clean, drained.forced);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub async fn serve_until<Signal, F, Fut>(
-        self,
-        signal: impl FnMut() -> Signal,
-        deadline: Duration,
-        application: F,
-    ) -> Result<Drained>
-    where
-        Signal: Future<Output = ()>,
-        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
-    {
-        let tracker = self.acceptor.tracked().cloned().unwrap_or_default();
-        let (served, drained) =
-            tokio::join!(self.tracker(&tracker).serve(application), tracker.drain_on(signal, deadline));
-        served.map(|()| drained)
     }
 
     /// Accepts connections until this future is dropped, or its [`tracker`](Self::tracker) drains. Those that are open when
@@ -577,35 +516,6 @@ where
     }
 }
 
-/// Polls an application to its end, and closes its connection by that once it has let go of it. Where the end comes by order,
-/// what is left of the application is for the caller to drop.
-pub(crate) fn see_through<S: Lendable>(
-    lease: &Lease<S>,
-    mut application: Pin<&mut impl Future<Output = Outcome>>,
-) -> impl Future<Output = ()> {
-    let mut outcome = None;
-    let mut closing: Option<Boxed<()>> = None;
-    poll_fn(move |cx| {
-        if lease.is_cut(cx) {
-            outcome.get_or_insert(CloseCode::NORMAL);
-        }
-        if outcome.is_none() {
-            let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
-            if let Poll::Ready(done) = polled {
-                outcome = Some(code(done));
-            }
-            // An application may go on with other work after it let go of its connection.
-            if let Some(connection) = returned {
-                closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
-            }
-        }
-        if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
-            closing = None;
-        }
-        if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
-    })
-}
-
 impl<F> Handshake<F> {
     async fn opened(mut self, stream: Arrival, peer: Endpoint) -> Option<Box<Opened<F>>> {
         match self.run(stream, peer).await {
@@ -629,37 +539,11 @@ impl<F> Handshake<F> {
     }
 }
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 /// A connection after its handshake.
 struct Opened<F> {
     ws: WebSocket<Transport>,
     request: Request<()>,
     shared: Arc<Shared<F>>,
-}
-
-/// How an application ended: by itself or by a panic.
-type Outcome = Result<Result<(), BoxError>, Box<dyn Any + Send>>;
-
-/// How an application's end is told to the peer.
-fn code(outcome: Outcome) -> CloseCode {
-    match outcome {
-        Ok(Ok(())) => CloseCode::NORMAL,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "the application ended its connection with an error");
-            CloseCode::INTERNAL_ERROR
-        }
-        Err(panic) => {
-            tracing::error!(reason = panic_words(&*panic), "the application panicked; its connection is closed");
-            CloseCode::INTERNAL_ERROR
-        }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]

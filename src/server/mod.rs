@@ -10,6 +10,7 @@ mod drain;
 mod listen;
 mod listener;
 mod origin;
+mod outcome;
 
 pub use crate::proto::{
     forwarded::{Endpoint, Evidence, Peer, TrustedProxies},
@@ -18,9 +19,10 @@ pub use crate::proto::{
 pub use acceptor::{Acceptor, accept};
 pub use announced::ProxyProtocol;
 pub use drain::{Drained, Tracker};
-#[cfg(feature = "hyper")]
-pub(crate) use listen::see_through;
 pub use listen::{BoxError, PeerAddr, Server};
-pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
+pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection};
 pub use listener::Listener;
 pub use origin::Origins;
+pub(crate) use outcome::panic_words;
+#[cfg(feature = "hyper")]
+pub(crate) use outcome::see_through;

@@ -132,10 +132,10 @@ async fn what_the_extractor_opens_drains_and_no_more_opens() {
         let handler = async |State(tracker): State<Tracker>, upgrade: WebSocketUpgrade| {
             upgrade.tracker(&tracker).on_upgrade(echo)
         };
-        let app = Router::new().route("/ws", any(handler)).with_state(tracker.clone());
+        let app = Router::new().route("/ws", any(handler)).route("/chat", any(handler)).with_state(tracker.clone());
         let stream = serve_app(app.clone());
         let stream = if http == 2 { through_http2(http2(stream).await).await } else { stream };
-        let (mut ws, _) = client("/ws").connect_over(stream).await.unwrap();
+        let (mut ws, _) = client("/chat").connect_over(stream).await.unwrap();
         ws.send("hello").await.unwrap();
         assert_eq!(ws.next().await.transpose().unwrap(), Some(Message::from("hello")), "HTTP/{http}");
         let (drained, end) = tokio::join!(tracker.drain(std::time::Duration::from_secs(600)), ws.next());

@@ -129,7 +129,7 @@ async fn a_drain_of_1000_connections_with_100_stuck_takes_no_longer_than_its_dea
         (800, well, Peer::Answers),
         (100, well, Peer::MidMessage),
         (50, well, Peer::Silent),
-        (50, |ws| Box::pin(stuck(ws)) as Boxed, Peer::Answers),
+        (50, |ws| Box::pin(stuck(ws)) as Boxed, Peer::Silent),
     ] {
         for _ in 0..count {
             peers.spawn(look_on(open(&acceptor, application).await, peer));
