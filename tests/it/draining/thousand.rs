@@ -6,14 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::Request;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    runtime::{Builder, Handle},
+    runtime::Builder,
     task::JoinSet,
 };
 use wireline::{
@@ -22,7 +22,10 @@ use wireline::{
 };
 
 use super::{counts, raw, received, rest};
-use crate::scripted::{close, encode, text};
+use crate::{
+    scripted::{close, encode, text},
+    support::row::elapsed,
+};
 
 /// Of each kind; half of the stuck ones are applications, half are peers.
 const WELL: usize = 800;
@@ -118,9 +121,7 @@ fn a_drain_of_1000_connections_with_100_stuck_ends_and_reports_them_4_15() {
     }
     assert_eq!(tracker.open(), ALL);
 
-    let begun = Instant::now();
-    let drained = ours.block_on(tracker.drain(DEADLINE));
-    let took = begun.elapsed();
+    let (drained, took) = ours.block_on(elapsed(tracker.drain(DEADLINE)));
     assert_eq!(counts(drained), (WELL + MID_MESSAGE, 2 * STUCK));
     assert!(took >= DEADLINE && took < 2 * DEADLINE, "{took:?} of {DEADLINE:?}");
     println!("{drained:?} in {took:?}");
@@ -135,14 +136,13 @@ fn a_drain_of_1000_connections_with_100_stuck_ends_and_reports_them_4_15() {
     });
     theirs.block_on(async { serving.join_all().await }).remove(0).unwrap();
     assert_eq!((alive.load(Ordering::SeqCst), tracker.open()), (0, 0));
-    none_alive(ours.handle());
-}
-
-/// A task may have ended and not be taken off the count yet.
-fn none_alive(runtime: &Handle) {
-    let begun = Instant::now();
-    while runtime.metrics().num_alive_tasks() > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{} tasks live on", runtime.metrics().num_alive_tasks());
-        std::thread::yield_now();
-    }
+    // A task may have ended and not be taken off the count yet.
+    let metrics = ours.handle().metrics();
+    let none_alive = async {
+        while metrics.num_alive_tasks() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let timeout = ours.block_on(async { tokio::time::timeout(Duration::from_secs(10), none_alive).await });
+    assert!(timeout.is_ok(), "{} tasks live on", metrics.num_alive_tasks());
 }

@@ -9,7 +9,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     runtime::Handle,
     task::JoinSet,
-    time::Instant,
 };
 use wireline::{
     Client, CloseCode, Message, Role, WebSocket,
@@ -18,7 +17,10 @@ use wireline::{
 };
 
 use super::rig::{echo, http2, serve_with, through_http2};
-use crate::scripted::{close, decode, encode, text};
+use crate::{
+    scripted::{close, decode, encode, text},
+    support::row::elapsed,
+};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -48,12 +50,11 @@ async fn both_versions_of_http_drain() {
         while tracker.open() < 2 {
             tokio::task::yield_now().await;
         }
-        let begun = Instant::now();
         let tracker = tracker.close_code(CloseCode::SERVICE_RESTART);
-        let (drained, end) = tokio::join!(tracker.drain(DEADLINE), well.next());
+        let ((drained, took), end) = tokio::join!(elapsed(tracker.drain(DEADLINE)), well.next());
         assert!(end.is_none(), "HTTP/{http}");
         assert_eq!((drained.clean, drained.forced), (1, 1), "HTTP/{http}");
-        assert!(begun.elapsed() <= DEADLINE + Duration::from_millis(500), "HTTP/{http}: {:?}", begun.elapsed());
+        assert!(took <= DEADLINE + Duration::from_millis(500), "HTTP/{http}: {took:?}");
         assert_eq!(well.ending().unwrap().code(), 1012, "HTTP/{http}");
         if http == 1 {
             assert_eq!(cut.next().await.transpose().unwrap(), Some(Message::from("fed")));
@@ -138,9 +139,8 @@ async fn a_drain_of_1000_connections_with_100_stuck_takes_no_longer_than_its_dea
     while FED.load(Ordering::Relaxed) < 950 || tracker.open() < 1000 {
         tokio::task::yield_now().await;
     }
-    let begun = Instant::now();
-    let drained = tracker.drain(DEADLINE).await;
-    assert!(begun.elapsed() <= DEADLINE + Duration::from_millis(500), "{:?}", begun.elapsed());
+    let (drained, took) = elapsed(tracker.drain(DEADLINE)).await;
+    assert!(took <= DEADLINE + Duration::from_millis(500), "{took:?}");
     assert_eq!((drained.clean, drained.forced, tracker.open()), (900, 100, 0));
     for frames in peers.join_all().await {
         assert_eq!(frames, [text("fed"), close(1001, "")]);
