@@ -459,3 +459,28 @@ async fn servers_that_share_a_tracker_end_together() {
         serving.served().await;
     }
 }
+
+/// A drain that begins at any moment of many handshakes misses none of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_open_while_the_drain_begins_end_too() {
+    for round in 0..40 {
+        let serving = Serving::new(APPLICATIONS[round % 5].1).await;
+        let mut clients = JoinSet::new();
+        for _ in 0..16 {
+            let client = Client::new(format!("ws://{}/", serving.address)).unwrap();
+            clients.spawn(async move {
+                let (mut ws, _) = client.connect().await.ok()?;
+                while ws.next().await.transpose().unwrap().is_some() {}
+                Some(ws.ending().unwrap().code())
+            });
+        }
+        for _ in 0..round {
+            tokio::task::yield_now().await;
+        }
+        let drained = serving.tracker.drain(NEVER).await;
+        let codes: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
+        assert_eq!((counts(drained).1, serving.tracker.open()), (0, 0), "round {round}");
+        assert!(codes.iter().all(|code| *code == 1001), "round {round}: {codes:?}");
+        serving.served().await;
+    }
+}
