@@ -11,8 +11,8 @@ use crate::{
         forwarded::{Endpoint, Evidence, TrustedProxies},
         handshake::{Acceptance, Judged, Refusal, judge},
     },
-    server::{Origins, announced},
-    websocket::{self, Turned},
+    server::{Origins, Tracker, announced},
+    websocket::{self, Entry, Turned, until_cut},
 };
 
 /// Accepts a connection over a stream with all defaults. [`Acceptor`] has the choices.
@@ -86,6 +86,7 @@ pub struct Acceptor {
     hook: Option<Hook>,
     trusted: Arc<TrustedProxies>,
     prefix: Option<Arc<str>>,
+    tracker: Option<Tracker>,
 }
 
 impl Acceptor {
@@ -225,6 +226,18 @@ impl Acceptor {
         Ok(Self { prefix: Some(prefix.into()), ..self })
     }
 
+    /// Holds the connections that open by these rules, so that they can be ended together. Default: none.
+    ///
+    /// ```
+    /// use wireline::server::{Acceptor, Tracker};
+    /// let tracker = Tracker::new();
+    /// let acceptor = Acceptor::new().tracker(&tracker);
+    /// ```
+    #[must_use]
+    pub fn tracker(self, tracker: &Tracker) -> Self {
+        Self { tracker: Some(tracker.clone()), ..self }
+    }
+
     /// Accepts one connection. Beside it comes the request, for its path and headers.
     ///
     /// # Errors
@@ -239,7 +252,7 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        self.accept_if(stream, None, Some(self.config.timings.handshake), || Ok(())).await
+        self.accept_arrived(stream, None).await
     }
 
     /// The same for a stream of which is known where it comes from: by that and by what
@@ -270,15 +283,26 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let arrived = Arrived { endpoint: endpoint.into(), evidence: Evidence::Socket, scheme: None };
-        self.accept_if(stream, Some(arrived), Some(self.config.timings.handshake), || Ok(())).await
+        self.accept_arrived(stream, Some(arrived)).await
     }
 
-    /// The same with what a server knows beside, the deadline where it has none of its own, and whether it has room.
+    async fn accept_arrived<S>(&self, stream: S, arrived: Option<Arrived>) -> Result<(WebSocket<S>, Request<()>)>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let entry = self.enter();
+        let deadline = Some(self.config.timings.handshake);
+        until_cut(entry.as_deref(), self.accept_if(stream, arrived, deadline, entry.clone(), || Ok(()))).await
+    }
+
+    /// The same with what a server knows beside, the deadline where it has none of its own, the entry with its tracker, and
+    /// whether it has room.
     pub(super) async fn accept_if<S>(
         &self,
         stream: S,
         arrived: Option<Arrived>,
         deadline: Option<Duration>,
+        entry: Option<Arc<Entry>>,
         room: impl FnOnce() -> Result<(), Refusal>,
     ) -> Result<(WebSocket<S>, Request<()>)>
     where
@@ -289,7 +313,15 @@ impl Acceptor {
             room()?;
             Ok((request, response))
         };
-        Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, judge)).await
+        Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, entry, judge)).await
+    }
+
+    pub(super) fn tracked(&self) -> Option<&Tracker> {
+        self.tracker.as_ref()
+    }
+
+    pub(crate) fn enter(&self) -> Option<Arc<Entry>> {
+        self.tracker.as_ref().map(Tracker::enter)
     }
 
     pub(crate) fn settings(&self) -> &Arc<Config> {
@@ -317,7 +349,9 @@ impl Acceptor {
                 self.admit(request)?;
                 // Called before it is awaited: only the future of its own is held meanwhile.
                 let decision = hook(request);
-                self.answer(judged, decision.await?)
+                let acceptance = decision.await?;
+                self.check_serving()?;
+                self.answer(judged, acceptance)
             }
             _ => self.respond(judged, request),
         };
@@ -344,11 +378,17 @@ impl Acceptor {
 
     /// Whether a request comes from a page that may connect and is below our path, which is taken off.
     fn admit(&self, request: &mut Request<()>) -> Result<(), Refusal> {
+        self.check_serving()?;
         self.origins.check(request, None)?;
         if let Some(prefix) = &self.prefix {
             *request.uri_mut() = below(prefix, request.uri()).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND))?;
         }
         Ok(())
+    }
+
+    fn check_serving(&self) -> Result<(), Refusal> {
+        let draining = self.tracker.as_ref().is_some_and(Tracker::is_draining);
+        if draining { Err(Refusal::going_down()) } else { Ok(()) }
     }
 
     fn answer(&self, judged: Judged, mut acceptance: Acceptance) -> Result<Response<()>, Turned> {

@@ -1,14 +1,12 @@
 use std::{
-    any::Any,
     collections::BTreeMap,
     error::Error as StdError,
-    future::{Future, poll_fn},
+    future::Future,
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -24,17 +22,18 @@ use crate::{
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
-        forwarded::{Endpoint, TrustedProxies},
+        forwarded::{Endpoint, Evidence, TrustedProxies},
         handshake::{Acceptance, Refusal},
     },
     server::{
-        Acceptor, Listener, Origins, ProxyProtocol,
+        Acceptor, Listener, Origins, ProxyProtocol, Tracker,
         acceptor::Arrived,
         listener::{self, Arrival},
+        outcome::{Boxed, code, see_through},
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Lease, Lendable, Place, close, hold, lend, now, within},
+    websocket::{Entry, Place, close, hold, lend, now, until_cut, while_serving, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -80,7 +79,7 @@ pub struct PeerAddr(pub SocketAddr);
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<Listener>,
-    acceptor: Acceptor,
+    pub(super) acceptor: Acceptor,
     tls: Option<TlsAcceptor>,
     proxy_protocol: ProxyProtocol,
     max_handshakes: usize,
@@ -290,7 +289,8 @@ impl Server {
         Self { max_connections: connections, ..self }
     }
 
-    /// Accepts connections until this future is dropped; those that are open then go on to their own ends.
+    /// Accepts connections until this future is dropped, or its [`tracker`](Self::tracker) drains. Those that are open when
+    /// it is dropped go on to their own ends.
     ///
     /// # Errors
     ///
@@ -300,6 +300,23 @@ impl Server {
     ///
     /// Cancel-safe: dropping it stops accepting and closes the listener.
     pub async fn serve<F, Fut>(self, application: F) -> Result<()>
+    where
+        F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        let draining = self.acceptor.tracked().map(Tracker::draining);
+        let accepting = self.accept_all(application);
+        match draining {
+            None => accepting.await,
+            Some(draining) => tokio::select! {
+                biased;
+                () = draining => Ok(()),
+                served = accepting => served,
+            },
+        }
+    }
+
+    async fn accept_all<F, Fut>(self, application: F) -> Result<()>
     where
         F: Fn(WebSocket<Transport>, Request<()>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -399,6 +416,7 @@ struct Handshake<F> {
     shared: Arc<Shared<F>>,
     id: u64,
     cut: oneshot::Receiver<()>,
+    entry: Option<Arc<Entry>>,
 }
 
 impl<F> Drop for Handshake<F> {
@@ -417,12 +435,36 @@ impl<F> Shared<F> {
         handshakes.next += 1;
         let (sender, cut) = oneshot::channel();
         handshakes.running.insert(id, sender);
-        Handshake { shared: Arc::clone(self), id, cut }
+        Handshake { shared: Arc::clone(self), id, cut, entry: self.acceptor.enter() }
     }
 
-    async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
+    async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint, entry: Option<Arc<Entry>>) -> Result<Opened<F>> {
+        // Before the request can be read, nobody can be told that the server is going down.
+        let ready = while_serving(entry.as_deref(), self.ready(stream, peer)).await;
+        let (stream, (endpoint, evidence), scheme) = ready.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))?;
+        let arrived = Arrived { endpoint, evidence, scheme };
+        let mut place = None;
+        let room = || {
+            place = Place::take(&self.open, self.max_connections);
+            let full = "this server has as many connections as it may; max_connections is the setting";
+            if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
+        };
+        let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, entry, room).await?;
+        hold(&mut ws, place);
+        if let Endpoint::Ip(peer) = peer {
+            request.extensions_mut().insert(PeerAddr(peer));
+        }
+        Ok(Opened { ws, request, shared: Arc::clone(self) })
+    }
+
+    /// A stream of which the request can be read, with what the PROXY protocol and TLS in front of it say.
+    async fn ready(
+        &self,
+        stream: Arrival,
+        peer: Endpoint,
+    ) -> Result<(Transport, (Endpoint, Evidence), Option<Scheme>)> {
         let trusted = self.acceptor.trusted();
-        let (stream, (endpoint, evidence), scheme) = match stream {
+        Ok(match stream {
             Arrival::Tcp(mut stream) => {
                 stream.set_nodelay(true)?;
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
@@ -435,20 +477,7 @@ impl<F> Shared<F> {
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
                 (stream, announced, None)
             }
-        };
-        let arrived = Arrived { endpoint, evidence, scheme };
-        let mut place = None;
-        let room = || {
-            place = Place::take(&self.open, self.max_connections);
-            let full = "this server has as many connections as it may; max_connections is the setting";
-            if place.is_some() { Ok(()) } else { Err(Refusal::unavailable(full)) }
-        };
-        let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, room).await?;
-        hold(&mut ws, place);
-        if let Endpoint::Ip(peer) = peer {
-            request.extensions_mut().insert(PeerAddr(peer));
-        }
-        Ok(Opened { ws, request, shared: Arc::clone(self) })
+        })
     }
 }
 
@@ -483,33 +512,8 @@ where
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        see_through(lease, application.as_mut()).await;
+        see_through(&lease, application.as_mut()).await;
     }
-}
-
-/// Polls an application to its end, and closes its connection by that once it has let go of it.
-pub(crate) fn see_through<S: Lendable>(
-    lease: Lease<S>,
-    mut application: Pin<&mut impl Future<Output = Outcome>>,
-) -> impl Future<Output = ()> {
-    let mut outcome = None;
-    let mut closing: Option<Boxed<()>> = None;
-    poll_fn(move |cx| {
-        if outcome.is_none() {
-            let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
-            if let Poll::Ready(done) = polled {
-                outcome = Some(code(done));
-            }
-            // An application may go on with other work after it let go of its connection.
-            if let Some(connection) = returned {
-                closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
-            }
-        }
-        if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
-            closing = None;
-        }
-        if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
-    })
 }
 
 impl<F> Handshake<F> {
@@ -526,45 +530,20 @@ impl<F> Handshake<F> {
 
     async fn run(&mut self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
         let deadline = self.shared.acceptor.settings().timings.handshake;
+        let opening = self.shared.open(stream, peer, self.entry.clone());
         tokio::select! {
             biased;
             _ = &mut self.cut => Err(Error::Timeout(Awaited::Handshake)),
-            opened = within(deadline, self.shared.open(stream, peer)) => opened,
+            opened = within(deadline, until_cut(self.entry.as_deref(), opening)) => opened,
         }
     }
 }
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A connection after its handshake.
 struct Opened<F> {
     ws: WebSocket<Transport>,
     request: Request<()>,
     shared: Arc<Shared<F>>,
-}
-
-/// How an application ended: by itself or by a panic.
-type Outcome = Result<Result<(), BoxError>, Box<dyn Any + Send>>;
-
-/// How an application's end is told to the peer.
-fn code(outcome: Outcome) -> CloseCode {
-    match outcome {
-        Ok(Ok(())) => CloseCode::NORMAL,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "the application ended its connection with an error");
-            CloseCode::INTERNAL_ERROR
-        }
-        Err(panic) => {
-            tracing::error!(reason = panic_words(&*panic), "the application panicked; its connection is closed");
-            CloseCode::INTERNAL_ERROR
-        }
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]

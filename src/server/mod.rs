@@ -1,14 +1,16 @@
 //! Accepting connections.
 //!
-//! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens.
+//! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens, [`Tracker`] ends what they opened.
 
 pub mod proxies;
 
 mod acceptor;
 mod announced;
+mod drain;
 mod listen;
 mod listener;
 mod origin;
+mod outcome;
 
 pub use crate::proto::{
     forwarded::{Endpoint, Evidence, Peer, TrustedProxies},
@@ -16,9 +18,11 @@ pub use crate::proto::{
 };
 pub use acceptor::{Acceptor, accept};
 pub use announced::ProxyProtocol;
-#[cfg(feature = "hyper")]
-pub(crate) use listen::see_through;
+pub use drain::{Drained, Tracker};
 pub use listen::{BoxError, PeerAddr, Server};
-pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
+pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection};
 pub use listener::Listener;
 pub use origin::Origins;
+pub(crate) use outcome::panic_words;
+#[cfg(feature = "hyper")]
+pub(crate) use outcome::see_through;

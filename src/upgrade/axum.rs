@@ -65,7 +65,7 @@ use crate::{
         deflate::DeflateConfig,
         handshake::{HandshakeError, Judged, Refusal, judge, judge_extended_connect},
     },
-    server::{Acceptor, BoxError, Origins},
+    server::{Acceptor, BoxError, Origins, Tracker},
     upgrade::hyper::{Upgraded, Upgrading, protocol, take},
 };
 
@@ -124,6 +124,11 @@ impl WebSocketUpgrade {
     /// Sets which web pages may connect: [`Acceptor::origins`]. Default [`Origins::SameHost`].
     pub fn origins(self, origins: Origins) -> Self {
         Self { acceptor: self.acceptor.origins(origins), ..self }
+    }
+
+    /// Holds the connection, so that it can be ended with others: [`Acceptor::tracker`]. [`Tracker::drain_on`] has an example.
+    pub fn tracker(self, tracker: &Tracker) -> Self {
+        Self { acceptor: self.acceptor.tracker(tracker), ..self }
     }
 
     /// Speaks these subprotocols, the preferred one first: [`Acceptor::subprotocols`].

@@ -57,7 +57,7 @@ use crate::{
     proto::handshake::Refusal,
     server::{Acceptor, BoxError, see_through},
     upgrade::Upgrade,
-    websocket::{Counter, Lendable, lend, within},
+    websocket::{Counter, Lendable, lend, until_cut, within},
 };
 
 /// Judges a request by the rules of an acceptor: HTTP/1.1 as [`Acceptor::upgrade`], HTTP/2 as
@@ -114,9 +114,11 @@ impl Upgrading {
     pub(super) fn new(upgrade: Upgrade, on_upgrade: OnUpgrade) -> Self {
         let opening = async move {
             let deadline = upgrade.config.timings.handshake;
+            let entry = upgrade.entry.clone();
             let handed = within(deadline, async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) });
             // What hyper has read ahead comes out of its stream first.
-            Ok(upgrade.over(Upgraded(TokioIo::new(handed.await?)), &[]))
+            let handed = until_cut(entry.as_deref(), handed).await?;
+            Ok(upgrade.over(Upgraded(TokioIo::new(handed)), &[]))
         };
         Self { opening: Box::pin(opening) }
     }
@@ -140,7 +142,7 @@ impl Upgrading {
         let mut ws = self.await?;
         let lease = lend(&mut ws);
         let application = pin!(AssertUnwindSafe(async move { application(ws).await }).catch_unwind());
-        see_through(lease, application).await;
+        see_through(&lease, application).await;
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ use crate::{
         handshake::{Judged, Refusal, judge, judge_extended_connect},
     },
     server::Acceptor,
-    websocket::{self, Turned},
+    websocket::{self, Entry, Turned},
 };
 
 impl Acceptor {
@@ -98,7 +98,7 @@ impl Acceptor {
         })?;
         let config = Arc::clone(self.settings());
         let agreed = websocket::agree(&request, &config, &mut response);
-        Ok(Upgrade { config, agreed, response })
+        Ok(Upgrade { config, agreed, response, entry: self.enter() })
     }
 }
 
@@ -122,6 +122,7 @@ pub struct Upgrade {
     config: Arc<Config>,
     agreed: Option<Agreed>,
     response: Response<()>,
+    entry: Option<Arc<Entry>>,
 }
 
 impl Upgrade {
@@ -143,6 +144,8 @@ impl Upgrade {
     /// This needs no runtime yet; using the connection does (see [`WebSocket`]).
     #[must_use]
     pub fn over<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, read_ahead: &[u8]) -> WebSocket<S> {
-        websocket::open(stream, Role::Server, self.config, self.agreed, read_ahead, &self.response)
+        let mut ws = websocket::open(stream, Role::Server, self.config, self.agreed, read_ahead, &self.response);
+        websocket::track(&mut ws, self.entry);
+        ws
     }
 }

@@ -158,7 +158,7 @@ where
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
-                    if self.close_is_late() {
+                    if self.heed(cx).is_ready() || self.close_is_late() {
                         return Poll::Ready(Turn::Late(Awaited::Close));
                     }
                     cx.waker().wake_by_ref();
@@ -213,6 +213,9 @@ where
 impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     /// Nothing is left to read: the time to write, and to look at the clock. Ready when something did not happen in time.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<Awaited> {
+        if let Poll::Ready(awaited) = self.heed(cx) {
+            return Poll::Ready(awaited);
+        }
         loop {
             self.write_now(cx);
             if self.is_alarm_set(cx) {

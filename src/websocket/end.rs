@@ -9,7 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::poll_read_buf;
 
 use crate::{
-    proto::{Role, connection::Due},
+    proto::{
+        Role,
+        connection::{Cause, Due, Ending},
+    },
     websocket::inner::{Inner, Transported, Watch},
 };
 
@@ -56,6 +59,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
                 self.enter(self.after(self.phase));
                 continue;
             }
+            if self.heed(cx).is_ready() {
+                self.enter(Phase::Cut);
+                continue;
+            }
             match ready!(self.poll_alarm(cx, Watch::All)) {
                 Due::Ping => {}
                 // Not a failure of its own: both Close frames have passed, or the failure is known.
@@ -88,6 +95,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
                 self.transport = Transported::Broken;
             }
             self.connection.finish();
+            if let Some(entry) = self.entry.take()
+                && matches!(self.connection.ending().map(Ending::cause), Some(Cause::Timeout(_)))
+            {
+                entry.late();
+            }
             self.input.discard();
             self.alarm.stop();
             self.wakers.wake();

@@ -22,6 +22,7 @@ use crate::{
     websocket::{
         clock::{Alarm, now},
         end::Phase,
+        entry::{Entry, Order},
         random,
         read::Input,
         wakers::{Side, Wakers},
@@ -50,6 +51,10 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) subprotocol: Option<Box<String>>,
     /// Held for as long as the connection lives, by a server that counts its connections.
     pub(super) place: Option<Place>,
+    /// Of a server that ends its connections together, until this one has ended.
+    pub(super) entry: Option<Arc<Entry>>,
+    /// Whether the entry knows whom to wake.
+    watched: bool,
     pub(super) phase: Phase,
     pub(super) budget: u16,
     pub(super) transport: Transported,
@@ -114,6 +119,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             failure: None,
             subprotocol: None,
             place: None,
+            entry: None,
+            watched: false,
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
             transport: Transported::Flushed,
@@ -131,6 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             return None;
         }
         self.alarm.disarm();
+        self.watched = false;
         self.wakers.enter(side, waker)
     }
 
@@ -192,11 +200,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         }
     }
 
+    /// Keeps to the order that the server's connections have: begins the closing handshake behind everything queued. Ready
+    /// when it is time to cut.
+    pub(super) fn heed(&mut self, cx: &Context<'_>) -> Poll<Awaited> {
+        let Some(entry) = &self.entry else { return Poll::Pending };
+        let mut order = entry.order();
+        // An order takes the waker out of the entry.
+        if !self.watched || order != Order::Serve {
+            self.watched = true;
+            order = entry.watch(cx.waker());
+        }
+        if let Some(code) = order.code()
+            && self.connection.is_open()
+        {
+            self.start_close(Some(CloseFrame::bare(code)));
+        }
+        if order.is_cut() { Poll::Ready(Awaited::Close) } else { Poll::Pending }
+    }
+
+    /// What the server's connections are ordered to do.
+    pub(super) fn order(&self) -> Order {
+        self.entry.as_ref().map_or(Order::Serve, |entry| entry.order())
+    }
+
     /// Writes everything that is queued. An error here is the end of sending; reading goes on.
     pub(super) fn poll_flush(&mut self, cx: &Context<'_>, side: Side) -> Poll<Result<()>> {
         let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         loop {
+            if let Poll::Ready(awaited) = self.heed(cx) {
+                self.cut(awaited);
+                return Poll::Ready(Err(Error::Timeout(awaited)));
+            }
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.write_failed(&error))),

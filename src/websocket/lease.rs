@@ -3,7 +3,14 @@
 //! An application nearly always lets go of its connection while the server polls it, so a place per thread is enough to
 //! hand it back: lending costs an idle connection nothing.
 
-use std::{cell::RefCell, future::poll_fn, marker::PhantomData, thread::LocalKey};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    marker::PhantomData,
+    sync::Arc,
+    task::{Context, Waker},
+    thread::LocalKey,
+};
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -12,8 +19,8 @@ use tokio::{
 
 use crate::{
     Transport, WebSocket,
-    proto::{CloseCode, CloseFrame},
-    websocket::{inner::Inner, wakers::Side},
+    proto::{Awaited, CloseCode, CloseFrame},
+    websocket::{entry::Entry, inner::Inner, wakers::Side},
 };
 
 /// A connection in the application's hands. If it was lent, dropping it returns it.
@@ -46,9 +53,15 @@ impl<S> Drop for Leased<S> {
     }
 }
 
-/// The lender's end: the address of the connection, which is its own for as long as it lives.
+/// The lender's end.
 #[derive(Debug)]
-pub(crate) struct Lease<S>(usize, PhantomData<fn() -> S>);
+pub(crate) struct Lease<S> {
+    /// The address of the connection, which is its own for as long as it lives.
+    address: usize,
+    /// Not gone before the application is.
+    entry: Option<Arc<Entry>>,
+    transport: PhantomData<fn() -> S>,
+}
 
 /// What this thread is polling for a lender, and what came back meanwhile.
 #[derive(Debug)]
@@ -80,19 +93,28 @@ impl Lendable for Transport {
 /// Lends a connection.
 pub(crate) fn lend<S: Lendable>(ws: &mut WebSocket<S>) -> Lease<S> {
     ws.inner.give_back = Some(give_back);
-    Lease(address(ws.inner.peek()), PhantomData)
+    let inner = ws.inner.peek();
+    Lease { address: address(inner), entry: inner.entry.clone(), transport: PhantomData }
 }
 
 impl<S: Lendable> Lease<S> {
     /// Polls the application. If it lets go of the connection meanwhile, here it is.
     pub(crate) fn watch<T>(&self, poll: impl FnOnce() -> T) -> (T, Option<Box<Inner<S>>>) {
-        let outer = S::counter().replace(Counter { lent: Some(self.0), returned: None });
+        let outer = S::counter().replace(Counter { lent: Some(self.address), returned: None });
         let polled = poll();
         (polled, S::counter().replace(outer).returned)
     }
+
+    /// Whether the application is to end at once; its task will be woken for that.
+    pub(crate) fn is_cut(&self, cx: &Context<'_>) -> bool {
+        self.entry.as_ref().is_some_and(|entry| entry.watch_in_task(cx.waker()).is_cut())
+    }
 }
 
-fn give_back<S: Lendable>(inner: Box<Inner<S>>) {
+fn give_back<S: Lendable>(mut inner: Box<Inner<S>>) {
+    if inner.order().is_cut() {
+        return cut(&mut inner);
+    }
     let watched = S::counter().try_with(|counter| counter.borrow().lent == Some(address(&inner)));
     if watched.unwrap_or(false) {
         S::counter().with_borrow_mut(|counter| counter.returned = Some(inner));
@@ -106,8 +128,19 @@ fn address<S>(inner: &Inner<S>) -> usize {
     std::ptr::from_ref(inner).addr()
 }
 
+/// Sends what the transport takes of what is queued, and of our Close frame, and ends at once.
+fn cut<S: AsyncRead + AsyncWrite + Unpin>(inner: &mut Inner<S>) {
+    let cx = &mut Context::from_waker(Waker::noop());
+    if inner.heed(cx).is_ready() {
+        inner.cut(Awaited::Close);
+        let _ = inner.poll_end(cx);
+    }
+}
+
 /// Sends what is queued, closes, and waits for the end.
 pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut inner: Box<Inner<S>>, code: CloseCode) {
+    // An application that ends because its server does has done nothing that the peer would not be told of anyway.
+    let code = if code == CloseCode::NORMAL { inner.order().code().unwrap_or(code) } else { code };
     inner.start_close(Some(CloseFrame::bare(code)));
     // How it ended is for the application, which has let go of it.
     let _ = poll_fn(|cx| inner.poll_closed(cx, Side::Reader)).await;

@@ -6,11 +6,12 @@
 //! ```
 //!
 //! `drive.rs` is the loop, `end.rs` what follows the last frame, `wakers.rs` how two tasks share a connection, `lease.rs`
-//! how a server takes a connection back.
+//! how a server takes a connection back, `entry.rs` how it ends all of them.
 
 mod clock;
 mod drive;
 mod end;
+mod entry;
 mod frames;
 mod inner;
 mod lease;
@@ -44,6 +45,7 @@ use crate::{
 
 pub(crate) use clock::{Alarm, now};
 pub(crate) use drive::Turn;
+pub(crate) use entry::{Entries, Entry, Order, until_cut, while_serving};
 pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
 
@@ -340,6 +342,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 /// Keeps a server's place taken for as long as the connection lives.
 pub(crate) fn hold<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>, place: Option<Place>) {
     ws.inner.get().place = place;
+}
+
+/// Enters a connection that has just opened among those that its server ends together.
+pub(crate) fn track<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>, entry: Option<Arc<Entry>>) {
+    if let Some(entry) = &entry {
+        entry.opened();
+    }
+    ws.inner.get().entry = entry;
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for WebSocket<S> {

@@ -16,7 +16,11 @@ use crate::{
             judge_deflate,
         },
     },
-    websocket::{inner::Inner, random},
+    websocket::{
+        entry::{Entry, while_serving},
+        inner::Inner,
+        random, track,
+    },
 };
 
 /// Room made for each read of a head: most requests fit into one.
@@ -48,25 +52,28 @@ impl From<Misuse> for Turned {
 
 /// Accepts a connection, or refuses it and waits until the peer can have read why. The judge gives the request back.
 ///
-/// The deadline is for the handshake alone; `None` where the caller has set one already.
+/// The deadline is for the handshake alone; `None` where the caller has set one already. With an entry, a request that is not
+/// complete when the server begins to end is refused.
 pub(crate) async fn accept<S, J>(
     mut stream: S,
     config: Arc<Config>,
     deadline: Option<Duration>,
+    entry: Option<Arc<Entry>>,
     judge: impl FnOnce(Request<()>) -> J,
 ) -> Result<(WebSocket<S>, Request<()>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
 {
-    let responding = respond(&mut stream, &config, judge);
+    let responding = respond(&mut stream, &config, entry.as_deref(), judge);
     let judged = match deadline {
         Some(deadline) => within(deadline, responding).await?,
         None => responding.await?,
     };
     let (refusal, error) = match judged {
         Ok((request, Answer { response, agreed, read_ahead })) => {
-            let ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
+            let mut ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
+            track(&mut ws, entry);
             return Ok((ws, request));
         }
         Err(Turned::Refused(refusal)) => (refusal.clone(), HandshakeError::Refused(refusal).into()),
@@ -88,6 +95,7 @@ struct Answer {
 async fn respond<S, J>(
     stream: &mut S,
     config: &Config,
+    entry: Option<&Entry>,
     judge: impl FnOnce(Request<()>) -> J,
 ) -> Result<Result<(Request<()>, Answer), Turned>>
 where
@@ -103,7 +111,10 @@ where
             Err(refusal) => return Ok(Err(refusal.into())),
         }
         input.reserve(HEAD_READ);
-        if stream.read_buf(&mut input).await? == 0 {
+        let Some(read) = while_serving(entry, stream.read_buf(&mut input)).await else {
+            return Ok(Err(Refusal::going_down().into()));
+        };
+        if read? == 0 {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the peer left before its request was complete");
             return Err(Error::Network(error));
         }

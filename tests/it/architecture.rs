@@ -102,7 +102,7 @@ const ONLY: &[Only] = &[
     Only {
         what: "timers",
         names: &["tokio::time"],
-        files: &["websocket/clock.rs", "websocket/open.rs", "server/listen.rs"],
+        files: &["websocket/clock.rs", "websocket/open.rs", "server/drain.rs", "server/listen.rs"],
     },
     Only { what: "randomness", names: &["rand::", "getrandom"], files: &["websocket/random.rs"] },
     Only {

@@ -18,6 +18,7 @@ mod cancellation;
 mod closing;
 #[cfg(feature = "deflate")]
 mod deflate;
+mod draining;
 mod finishing;
 mod halves;
 mod liveness;

@@ -3,6 +3,8 @@
 #[cfg(feature = "axum")]
 mod axum;
 #[cfg(feature = "hyper")]
+mod draining;
+#[cfg(feature = "hyper")]
 mod http2;
 #[cfg(feature = "hyper")]
 mod hyper;

@@ -201,6 +201,10 @@ impl Refusal {
         Self::standard(StatusCode::SERVICE_UNAVAILABLE, reason)
     }
 
+    pub(crate) fn going_down() -> Self {
+        Self::unavailable("this server is going down")
+    }
+
     pub(crate) fn version_not_supported() -> Self {
         Self::standard(
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,

@@ -12,7 +12,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
     sync::mpsc,
 };
-use wireline::{Client, Config, Error, Message, server::Acceptor, upgrade::axum::WebSocketUpgrade};
+use wireline::{
+    Client, Config, Error, Message,
+    server::{Acceptor, Tracker},
+    upgrade::axum::WebSocketUpgrade,
+};
 
 use super::rig::{echo, http2, serve, through_http2};
 use crate::opening::origin::policies;
@@ -117,6 +121,29 @@ async fn both_versions_of_http_reach_the_same_route() {
         ws.send(vec![1; 1001]).await.unwrap();
         while ws.next().await.is_some() {}
         assert_eq!(ws.ending().map(wireline::Ending::code), Some(1009), "HTTP/{http}");
+    }
+}
+
+/// Row 4.15.
+#[tokio::test]
+async fn what_the_extractor_opens_drains_and_no_more_opens() {
+    for http in 1..=2 {
+        let tracker = Tracker::new();
+        let handler = async |State(tracker): State<Tracker>, upgrade: WebSocketUpgrade| {
+            upgrade.tracker(&tracker).on_upgrade(echo)
+        };
+        let app = Router::new().route("/ws", any(handler)).route("/chat", any(handler)).with_state(tracker.clone());
+        let stream = serve_app(app.clone());
+        let stream = if http == 2 { through_http2(http2(stream).await).await } else { stream };
+        let (mut ws, _) = client("/chat").connect_over(stream).await.unwrap();
+        ws.send("hello").await.unwrap();
+        assert_eq!(ws.next().await.transpose().unwrap(), Some(Message::from("hello")), "HTTP/{http}");
+        let (drained, end) = tokio::join!(tracker.drain(std::time::Duration::from_secs(600)), ws.next());
+        assert!(end.is_none(), "HTTP/{http}");
+        assert_eq!((drained.clean, drained.forced), (1, 0), "HTTP/{http}");
+        assert_eq!(ws.ending().map(wireline::Ending::code), Some(1001), "HTTP/{http}");
+        let (status, answer) = status(app, &upgrade_to("example.com", "Connection: close\r\n")).await;
+        assert_eq!(status, 503, "HTTP/{http}: {answer}");
     }
 }
 
