@@ -9,9 +9,9 @@ use crate::{
         Misuse,
         deflate::DeflateConfig,
         forwarded::{Endpoint, Evidence, TrustedProxies},
-        handshake::{Acceptance, Judged, Refusal, judge},
+        handshake::{Acceptance, Judged, Refusal, asks_for_websocket, judge, judge_page},
     },
-    server::{Origins, announced},
+    server::{Origins, announced, pages::Pages},
     websocket::{self, Turned},
 };
 
@@ -84,6 +84,7 @@ pub struct Acceptor {
     origins: Origins,
     subprotocols: Arc<[String]>,
     hook: Option<Hook>,
+    pub(super) pages: Option<Pages>,
     trusted: Arc<TrustedProxies>,
     prefix: Option<Arc<str>>,
 }
@@ -306,12 +307,15 @@ impl Acceptor {
     }
 
     async fn judge(&self, request: &mut Request<()>, arrived: Option<Arrived>) -> Result<Response<()>, Turned> {
-        let judged = judge(request)?;
-        if let Some(Arrived { endpoint, evidence, scheme }) = arrived {
-            let mut peer = announced::peer(request, endpoint, evidence, &self.trusted);
-            peer.scheme = peer.scheme.or(scheme);
-            request.extensions_mut().insert(peer);
+        let pages = self.pages.as_ref().filter(|_| !asks_for_websocket(request.headers()));
+        if let Some(pages) = pages {
+            judge_page(request)?;
+            self.tell(request, arrived);
+            self.enter(request)?;
+            return Err(Turned::Answered(Box::new(pages.answer(std::mem::take(request)).await)));
         }
+        let judged = judge(request)?;
+        self.tell(request, arrived);
         let response = match &self.hook {
             Some(Hook::Later(hook)) => {
                 self.admit(request)?;
@@ -324,6 +328,15 @@ impl Acceptor {
         let mut response = response?;
         request.extensions_mut().extend(std::mem::take(response.extensions_mut()));
         Ok(response)
+    }
+
+    /// Says with a request whom it comes from, where that is known.
+    fn tell(&self, request: &mut Request<()>, arrived: Option<Arrived>) {
+        if let Some(Arrived { endpoint, evidence, scheme }) = arrived {
+            let mut peer = announced::peer(request, endpoint, evidence, &self.trusted);
+            peer.scheme = peer.scheme.or(scheme);
+            request.extensions_mut().insert(peer);
+        }
     }
 
     /// The answer to a request that RFC 6455 allows, where nothing can be waited for.
@@ -345,6 +358,10 @@ impl Acceptor {
     /// Whether a request comes from a page that may connect and is below our path, which is taken off.
     fn admit(&self, request: &mut Request<()>) -> Result<(), Refusal> {
         self.origins.check(request, None)?;
+        self.enter(request)
+    }
+
+    fn enter(&self, request: &mut Request<()>) -> Result<(), Refusal> {
         if let Some(prefix) = &self.prefix {
             *request.uri_mut() = below(prefix, request.uri()).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND))?;
         }

@@ -2,6 +2,7 @@
 //!
 //! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens.
 
+pub mod per_core;
 pub mod proxies;
 
 mod acceptor;
@@ -9,6 +10,7 @@ mod announced;
 mod listen;
 mod listener;
 mod origin;
+mod pages;
 
 pub use crate::proto::{
     forwarded::{Endpoint, Evidence, Peer, TrustedProxies},
