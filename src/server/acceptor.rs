@@ -9,9 +9,9 @@ use crate::{
         Misuse,
         deflate::DeflateConfig,
         forwarded::{Endpoint, Evidence, TrustedProxies},
-        handshake::{Acceptance, Judged, Refusal, judge},
+        handshake::{Acceptance, Judged, Refusal, asks_for_websocket, judge, judge_page},
     },
-    server::{Origins, Tracker, announced},
+    server::{Origins, Tracker, announced, pages::Pages},
     websocket::{self, Entry, Turned, until_cut},
 };
 
@@ -84,6 +84,7 @@ pub struct Acceptor {
     origins: Origins,
     subprotocols: Arc<[String]>,
     hook: Option<Hook>,
+    pub(super) pages: Option<Pages>,
     trusted: Arc<TrustedProxies>,
     prefix: Option<Arc<str>>,
     tracker: Option<Tracker>,
@@ -338,12 +339,16 @@ impl Acceptor {
     }
 
     async fn judge(&self, request: &mut Request<()>, arrived: Option<Arrived>) -> Result<Response<()>, Turned> {
-        let judged = judge(request)?;
-        if let Some(Arrived { endpoint, evidence, scheme }) = arrived {
-            let mut peer = announced::peer(request, endpoint, evidence, &self.trusted);
-            peer.scheme = peer.scheme.or(scheme);
-            request.extensions_mut().insert(peer);
+        let pages = self.pages.as_ref().filter(|_| !asks_for_websocket(request.headers()));
+        if let Some(pages) = pages {
+            judge_page(request)?;
+            self.tell(request, arrived);
+            self.check_serving()?;
+            self.strip_prefix(request)?;
+            return Err(Turned::Answered(Box::new(pages.answer(std::mem::take(request)).await)));
         }
+        let judged = judge(request)?;
+        self.tell(request, arrived);
         let response = match &self.hook {
             Some(Hook::Later(hook)) => {
                 self.admit(request)?;
@@ -358,6 +363,15 @@ impl Acceptor {
         let mut response = response?;
         request.extensions_mut().extend(std::mem::take(response.extensions_mut()));
         Ok(response)
+    }
+
+    /// Says with a request whom it comes from, where that is known.
+    fn tell(&self, request: &mut Request<()>, arrived: Option<Arrived>) {
+        if let Some(Arrived { endpoint, evidence, scheme }) = arrived {
+            let mut peer = announced::peer(request, endpoint, evidence, &self.trusted);
+            peer.scheme = peer.scheme.or(scheme);
+            request.extensions_mut().insert(peer);
+        }
     }
 
     /// The answer to a request that RFC 6455 allows, where nothing can be waited for.
@@ -380,6 +394,10 @@ impl Acceptor {
     fn admit(&self, request: &mut Request<()>) -> Result<(), Refusal> {
         self.check_serving()?;
         self.origins.check(request, None)?;
+        self.strip_prefix(request)
+    }
+
+    fn strip_prefix(&self, request: &mut Request<()>) -> Result<(), Refusal> {
         if let Some(prefix) = &self.prefix {
             *request.uri_mut() = below(prefix, request.uri()).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND))?;
         }

@@ -23,7 +23,7 @@ use crate::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
         forwarded::{Endpoint, Evidence, TrustedProxies},
-        handshake::{Acceptance, Refusal},
+        handshake::{Acceptance, HandshakeError, Refusal},
     },
     server::{
         Acceptor, Listener, Origins, ProxyProtocol, Tracker,
@@ -470,7 +470,8 @@ impl<F> Shared<F> {
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
                 match &self.tls {
                     None => (Transport::tcp(stream), announced, None),
-                    Some(tls) => (tls.accept(stream).await?, announced, Some(Scheme::HTTPS)),
+                    // Boxed: only TLS pays for it, and only until it is there.
+                    Some(tls) => (Box::pin(tls.accept(stream)).await?, announced, Some(Scheme::HTTPS)),
                 }
             }
             Arrival::Ready(mut stream) => {
@@ -520,6 +521,10 @@ impl<F> Handshake<F> {
     async fn opened(mut self, stream: Arrival, peer: Endpoint) -> Option<Box<Opened<F>>> {
         match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
+            Err(Error::Handshake(error)) if matches!(*error, HandshakeError::Answered(_)) => {
+                tracing::debug!(?peer, %error, "plain HTTP");
+                None
+            }
             Err(error) => {
                 let source = error.source().map(tracing::field::display);
                 tracing::debug!(?peer, %error, source, "opening handshake failed");

@@ -6,7 +6,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{proto::forwarded::Endpoint, transport::Transport};
+use crate::{Result, proto::forwarded::Endpoint, server::Server, transport::Transport};
 
 /// A socket that a [`Server`](super::Server) accepts connections from: TCP, or a Unix socket.
 #[derive(Debug)]
@@ -118,6 +118,55 @@ impl Listener {
             }
         }
     }
+}
+
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+impl Server {
+    /// Listens on a TCP address together with other servers that do so by this method, in this process or in others of the
+    /// same user (`SO_REUSEPORT`): one server for each core, for instance, as [`per_core`](super::per_core) shows.
+    ///
+    /// Linux spreads new connections over them by a hash of both addresses; some other systems give all to one of them. Port
+    /// 0 takes a free one: the first server has port 0, and the others that of its [`local_addr`](Self::local_addr).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Network`](crate::Error::Network) with the operating system's error, for instance because somebody listens there who does not share.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel-safe: dropping the future closes the socket, if there is one already.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> wireline::Result<()> {
+    /// use wireline::Server;
+    /// let first = Server::bind_reuse_port("127.0.0.1:0").await?;
+    /// let second = Server::bind_reuse_port(first.local_addr()?).await?;
+    /// assert_eq!(second.local_addr()?, first.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn bind_reuse_port(address: impl tokio::net::ToSocketAddrs) -> Result<Self> {
+        let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on");
+        for address in tokio::net::lookup_host(address).await? {
+            match listen_reuse_port(address) {
+                Ok(listener) => return Ok(Self::from_listener(listener)),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed.into())
+    }
+}
+
+#[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos", target_os = "cygwin"))))]
+fn listen_reuse_port(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    use tokio::net::TcpSocket;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // This and the length of the queue as in `TcpListener::bind`: connections of the server before may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
 }
 
 #[cfg(unix)]

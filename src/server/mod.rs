@@ -2,6 +2,7 @@
 //!
 //! [`accept`] takes one stream, [`Acceptor`] does so with choices, [`Server`] listens, [`Tracker`] ends what they opened.
 
+pub mod per_core;
 pub mod proxies;
 
 mod acceptor;
@@ -11,6 +12,7 @@ mod listen;
 mod listener;
 mod origin;
 mod outcome;
+mod pages;
 
 pub use crate::proto::{
     forwarded::{Endpoint, Evidence, Peer, TrustedProxies},

@@ -94,7 +94,8 @@ impl Acceptor {
             (Turned::Refused(refusal), Version::HTTP_2) => refusal.on_stream(),
             (Turned::Refused(refusal), _) => refusal,
             (Turned::Misused(Misuse::InvalidRequest(reason)), _) => Refusal::internal(reason),
-            (Turned::Misused(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into(),
+            // Pages are not asked for here.
+            (Turned::Misused(_) | Turned::Answered(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into(),
         })?;
         let config = Arc::clone(self.settings());
         let agreed = websocket::agree(&request, &config, &mut response);

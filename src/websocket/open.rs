@@ -1,8 +1,9 @@
 //! The opening handshake over a stream. What was read ahead of it stays with the connection.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{FutureExt, TryFutureExt};
 use http::{Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -36,6 +37,8 @@ pub(crate) enum Turned {
     Refused(Refusal),
     /// Our own application asked for something impossible; the peer is told no more than that.
     Misused(Misuse),
+    /// It asks for no WebSocket, and this is the answer.
+    Answered(Box<Response<Bytes>>),
 }
 
 impl From<Refusal> for Turned {
@@ -65,23 +68,42 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
 {
-    let responding = respond(&mut stream, &config, entry.as_deref(), judge);
-    let judged = match deadline {
-        Some(deadline) => within(deadline, responding).await?,
-        None => responding.await?,
+    let judged = {
+        let responding = pin!(respond(&mut stream, &config, entry.as_deref(), judge));
+        match deadline {
+            Some(deadline) => within(deadline, responding).await?,
+            None => responding.await?,
+        }
     };
-    let (refusal, error) = match judged {
+    match judged {
         Ok((request, Answer { response, agreed, read_ahead })) => {
             let mut ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
             track(&mut ws, entry);
-            return Ok((ws, request));
+            Ok((ws, request))
         }
-        Err(Turned::Refused(refusal)) => (refusal.clone(), HandshakeError::Refused(refusal).into()),
-        Err(Turned::Misused(misuse)) => (Refusal::new(StatusCode::INTERNAL_SERVER_ERROR), misuse.into()),
+        // Boxed, as the judge is: a request that is long in coming does not pay for it.
+        Err(turned) => Err(Box::pin(turn_away(stream, &config, turned)).await),
+    }
+}
+
+/// Answers a request that opens nothing, and waits until the peer can have read it.
+async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, config: &Config, turned: Turned) -> Error {
+    let (answer, error) = match turned {
+        Turned::Refused(refusal) => (refusal.clone().into_response(), HandshakeError::Refused(refusal).into()),
+        Turned::Misused(misuse) => (Refusal::new(StatusCode::INTERNAL_SERVER_ERROR).into_response(), misuse.into()),
+        Turned::Answered(answer) => {
+            let error = HandshakeError::Answered(answer.status()).into();
+            (*answer, error)
+        }
     };
+    let (head, body) = answer.into_parts();
+    let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
+    encode_response(&Response::from_parts(head, ()), &[], &mut out);
+    // A body may be large, and is shared.
+    let sending = answer_and_end(&mut stream, config, out.chain(body)).map_err(Error::from);
     // Whether the peer took it does not change what is reported.
-    let _ = within(config.timings.close, refuse(&mut stream, &config, refusal)).await;
-    Err(error)
+    let _ = within(config.timings.close, sending).await;
+    error
 }
 
 /// The response that opened a connection, what it agreed on, and what was read behind the handshake.
@@ -105,12 +127,14 @@ where
     let mut input = BytesMut::new();
     let mut awaiting = AwaitRequest::new(&config.limits);
     let request = loop {
-        match awaiting.receive(&mut input) {
+        match awaiting.receive_any(&mut input) {
             Ok(Some(request)) => break request,
             Ok(None) => {}
             Err(refusal) => return Ok(Err(refusal.into())),
         }
-        input.reserve(HEAD_READ);
+        if input.len() == input.capacity() {
+            input.reserve(HEAD_READ);
+        }
         let Some(read) = while_serving(entry, stream.read_buf(&mut input)).await else {
             return Ok(Err(Refusal::going_down().into()));
         };
@@ -119,7 +143,8 @@ where
             return Err(Error::Network(error));
         }
     };
-    let (request, mut response) = match judge(request).await {
+    // Boxed, so that a request which is long in coming costs only what reads it.
+    let (request, mut response) = match Box::pin(judge(request)).await {
         Ok(judged) => judged,
         Err(turned) => return Ok(Err(turned)),
     };
@@ -138,18 +163,12 @@ pub(crate) fn agree(request: &Request<()>, config: &Config, response: &mut Respo
     Some(agreed)
 }
 
-async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, config: &Config, refusal: Refusal) -> Result<()> {
-    let mut out = BytesMut::new();
-    refusal.encode(&mut out);
-    Ok(answer_and_end(stream, config, &out).await?)
-}
-
 /// Sends the last bytes of a connection that does not open, and waits until the peer can have read them.
-pub(crate) async fn answer_and_end<S>(stream: &mut S, config: &Config, answer: &[u8]) -> io::Result<()>
+pub(crate) async fn answer_and_end<S>(stream: &mut S, config: &Config, mut answer: impl Buf) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(answer).await?;
+    stream.write_all_buf(&mut answer).await?;
     stream.shutdown().await?;
     // Unread input would turn the end into a reset, which can destroy the answer before it is read.
     let mut rest = BytesMut::new();
@@ -230,6 +249,12 @@ pub(crate) fn open<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// The deadline of an opening handshake, counted once from its beginning.
-pub(crate) async fn within<T>(deadline: Duration, handshake: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(deadline, handshake).await.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))
+///
+/// No `async fn`: that would have room for the handshake twice, as its argument and as what it awaits.
+pub(crate) fn within<T>(
+    deadline: Duration,
+    handshake: impl Future<Output = Result<T>>,
+) -> impl Future<Output = Result<T>> {
+    let timed = tokio::time::timeout(deadline, handshake);
+    timed.map(|handshake| handshake.unwrap_or(Err(Error::Timeout(Awaited::Handshake))))
 }

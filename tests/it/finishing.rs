@@ -5,20 +5,19 @@ use std::{
     future::Future,
     net::SocketAddr,
     panic,
-    process::Stdio,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use http::Request;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
 use wireline::{
-    Cause, Client, Config, Error, Message, Role, Server, Transport, WebSocket, connect,
+    Cause, Config, Error, Message, Role, Server, Transport, WebSocket, connect,
     proto::{Frame, Opcode},
     server::{BoxError, PeerAddr},
 };
@@ -442,72 +441,4 @@ async fn a_peer_that_resets_ends_one_connection_only() {
         },
     )
     .await;
-}
-
-/// Says that this process is the server of [`accepting_goes_on_after_the_descriptors_ran_out`].
-const FEW_DESCRIPTORS: &str = "WIRELINE_FEW_DESCRIPTORS";
-
-/// A server that echoes until its standard input ends; does nothing unless it was started for that.
-#[tokio::test]
-async fn a_server_with_few_descriptors() {
-    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
-        return;
-    }
-    let server = Server::bind("127.0.0.1:0").await.unwrap();
-    println!("\nlistening on {}", server.local_addr().unwrap());
-    let serve = server.serve(|mut ws, _| async move {
-        while let Some(message) = ws.next().await {
-            ws.feed(message?).await?;
-        }
-        Ok(())
-    });
-    let mut input = tokio::io::stdin();
-    tokio::select! {
-        served = serve => panic!("{served:?}"),
-        _ = input.read_u8() => {}
-    }
-}
-
-/// Fault 4.14: a server whose process has no descriptors left goes on once there are some.
-#[tokio::test]
-async fn accepting_goes_on_after_the_descriptors_ran_out() {
-    let mut server = tokio::process::Command::new("sh")
-        .args(["-c", "ulimit -n 40 && exec \"$0\" --exact finishing::a_server_with_few_descriptors --nocapture"])
-        .arg(std::env::current_exe().unwrap())
-        .env(FEW_DESCRIPTORS, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next_line().await.unwrap().expect("the server says where it listens");
-        if let Some(address) = line.strip_prefix("listening on ") {
-            break address.to_owned();
-        }
-    };
-    let mut clients = Vec::new();
-    for _ in 0..60 {
-        // The system accepts for the server; the server itself, which is out of descriptors, does not.
-        clients.push(TcpStream::connect(&address).await.unwrap());
-    }
-    let url = format!("ws://{address}");
-    let mut opened = JoinSet::new();
-    for stream in clients {
-        let client = Client::new(&url).unwrap();
-        opened.spawn(async move {
-            let (mut ws, _) = client.connect_over(stream).await?;
-            ws.send("hello").await?;
-            let echoed = ws.next().await.transpose()?;
-            ws.close(wireline::CloseCode::NORMAL, "").await?;
-            Ok::<_, Error>(echoed)
-        });
-    }
-    // Each that is done makes room for another.
-    while let Some(done) = opened.join_next().await {
-        assert_eq!(done.unwrap().unwrap(), Some(Message::from("hello")), "4.14");
-    }
-    drop(server.stdin.take());
-    assert!(server.wait().await.unwrap().success());
 }

@@ -10,6 +10,9 @@ mod handler;
 mod hostile;
 mod ids;
 mod opening;
+mod pages;
+#[cfg(target_os = "linux")]
+mod per_core;
 mod proxied;
 
 mod allocations;

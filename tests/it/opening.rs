@@ -7,6 +7,8 @@
 mod choices;
 mod client;
 mod deadlines;
+#[cfg(unix)]
+mod descriptors;
 mod grammar;
 mod listening;
 mod opened;
@@ -14,6 +16,7 @@ pub(crate) mod origin;
 mod request;
 mod server;
 mod settings;
+mod slowloris;
 #[cfg(feature = "tls")]
 mod tls;
 mod wire;

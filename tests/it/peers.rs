@@ -16,6 +16,8 @@ mod proxies;
 mod reverse_proxy;
 mod scenario;
 mod tab;
+#[cfg(unix)]
+mod tls_server;
 
 use std::{env, time::Duration};
 

@@ -1,14 +1,14 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 
 use super::{Refusal, headers::GrammarError, scanner::HeadError};
 use crate::proto::deflate::AnswerError;
 
 /// Why an opening handshake failed (RFC 6455 section 4).
 ///
-/// All but [`Refused`](Self::Refused) are a client's view of its server.
+/// All but [`Refused`](Self::Refused) and [`Answered`](Self::Answered) are a client's view of its server.
 ///
 /// ```
 /// use wireline::proto::handshake::HandshakeError;
@@ -20,6 +20,9 @@ use crate::proto::deflate::AnswerError;
 pub enum HandshakeError {
     /// We are the server, and refused the request with this answer.
     Refused(Refusal),
+    /// We are the server, and the request asked for no WebSocket: it was answered with a page of this status
+    /// ([`Acceptor::pages`](crate::server::Acceptor::pages)).
+    Answered(StatusCode),
     /// We are the client, and the server answered with a status other than 101. The response is what it sent, with as
     /// much of the body as arrived, at most 1 MiB. Redirects and challenges (3xx, 401) come here too: nothing is followed.
     Rejected(Box<Response<Bytes>>),
@@ -63,6 +66,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused(refusal) => refusal.fmt(f),
+            Self::Answered(status) => write!(f, "no WebSocket was asked for, and the answer was {status}"),
             Self::Rejected(response) => write!(f, "the server answered {} and not 101", response.status()),
             Self::NoResponse => f.write_str("the server closed the connection without an answer"),
             Self::Truncated => f.write_str("the server closed the connection within its response head"),

@@ -149,7 +149,7 @@ pub(super) fn check_body(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 // RFC 6455 §4.2.1 (2) and RFC 9112 §3.2: one Host with the server's authority.
-fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
     let host = only(headers, header::HOST).map(HeaderValue::as_bytes);
     let host = host.filter(|host| !host.contains(&b'@')).and_then(|host| Authority::try_from(host).ok());
     match host {

@@ -154,6 +154,19 @@ impl Refusal {
         .header(header::ALLOW, HeaderValue::from_static("GET"))
     }
 
+    /// To a request that asks for no WebSocket, where there are pages.
+    pub(crate) fn page_method_not_allowed(allowed: HeaderValue) -> Self {
+        Self::standard(StatusCode::METHOD_NOT_ALLOWED, "pages are requested by GET or HEAD (RFC 9110 section 15.5.6)")
+            .header(header::ALLOW, allowed)
+    }
+
+    pub(crate) fn content_too_large() -> Self {
+        Self::standard(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "a request for a page has no body here (RFC 9110 section 15.5.14)",
+        )
+    }
+
     pub(crate) fn uri_too_long() -> Self {
         Self::standard(StatusCode::URI_TOO_LONG, "the request line is longer than this server allows")
     }

@@ -43,13 +43,20 @@ impl AwaitRequest {
     ///
     /// The request is beyond a limit, malformed, or has a body. Send the refusal and close.
     pub fn receive(&mut self, input: &mut BytesMut) -> Result<Option<Request<()>>, Refusal> {
-        let Some(head) = self.receive_head(input)? else {
-            return Ok(None);
-        };
-        let request = parse_request(&head.freeze())?;
-        // What is left of the input is only frames if none of it is a body.
-        check_body(request.headers())?;
-        Ok(Some(request))
+        let request = self.receive_any(input)?;
+        if let Some(request) = &request {
+            // What is left of the input is only frames if none of it is a body.
+            check_body(request.headers())?;
+        }
+        Ok(request)
+    }
+
+    /// The same for whoever judges the body later, as [`judge`](fn@super::judge) does.
+    pub(crate) fn receive_any(&mut self, input: &mut BytesMut) -> Result<Option<Request<()>>, Refusal> {
+        match self.receive_head(input)? {
+            Some(head) => Ok(Some(parse_request(&head.freeze())?)),
+            None => Ok(None),
+        }
     }
 
     /// The bytes of the head, once it is complete and within the limits; neither parsed nor judged.

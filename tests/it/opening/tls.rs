@@ -46,7 +46,7 @@ fn run(ran: &mut Ran) {
 }
 
 /// An authority made for one test.
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Valid {
@@ -55,7 +55,7 @@ enum Valid {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         // With rcgen's own name for everything, a leaf would look as if it had signed itself.
         params.distinguished_name.push(DnType::CommonName, name);
@@ -64,8 +64,13 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority"))
     }
 
-    fn root(&self) -> CertificateDer<'static> {
+    pub(super) fn root(&self) -> CertificateDer<'static> {
         self.0.der().clone()
+    }
+
+    /// The configuration of a server at `localhost`.
+    pub(super) fn localhost(&self) -> Arc<ServerConfig> {
+        self.server(&["localhost"], Valid::Now).config()
     }
 
     fn server(&self, names: &[&str], valid: Valid) -> Arc<Recorder> {
