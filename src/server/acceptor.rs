@@ -390,10 +390,15 @@ impl Acceptor {
         self.answer(judged, acceptance)
     }
 
+    /// Whether a request comes from a page that may connect.
+    pub(crate) fn check_origin<T>(&self, request: &Request<T>) -> Result<(), Refusal> {
+        self.origins.check(request, None)
+    }
+
     /// Whether a request comes from a page that may connect and is below our path, which is taken off.
     fn admit(&self, request: &mut Request<()>) -> Result<(), Refusal> {
         self.check_serving()?;
-        self.origins.check(request, None)?;
+        self.check_origin(request)?;
         self.strip_prefix(request)
     }
 

@@ -49,7 +49,12 @@
 //! # Ok::<(), wireline::Error>(())
 //! ```
 
-use std::fmt;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use axum_core::{
     body::Body,
@@ -57,7 +62,8 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 use http::{Request, StatusCode, Version, request::Parts};
-use hyper::upgrade::OnUpgrade;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::{
     Config, Error, Result, WebSocket,
@@ -66,15 +72,30 @@ use crate::{
         handshake::{HandshakeError, Judged, Refusal, judge, judge_extended_connect},
     },
     server::{Acceptor, BoxError, Origins, Tracker},
-    upgrade::hyper::{Upgraded, Upgrading, protocol, take},
+    upgrade::hyper::{Guard, Pending, Upgraded, protocol},
 };
 
 /// A request to open a connection, by GET over HTTP/1.1 or by extended CONNECT over HTTP/2: an extractor.
 ///
 /// The rules of RFC 6455 and RFC 8441 are judged before the handler runs, and a request that breaks one is answered with
-/// the [`Refusal`] that says which. What the handler may still choose is judged by [`on_upgrade`](Self::on_upgrade),
-/// **`Origin` among it**: a handler runs for pages of any origin, and must not have changed anything by then that such a
-/// page may not change.
+/// the [`Refusal`] that says which. What the handler may still choose is judged by [`on_upgrade`](Self::on_upgrade).
+///
+/// So is `Origin`, unless the [`Acceptor`] is an extension of the request. **Without that a handler runs for pages of any
+/// origin**, and must not have changed anything by then that such a page may not change. With it, handlers run only for the
+/// pages of that acceptor, whose rules are also those that the upgrade begins with:
+///
+/// ```
+/// use axum::{Extension, Router, response::Response, routing::any};
+/// use wireline::{server::{Acceptor, Origins}, upgrade::axum::WebSocketUpgrade};
+///
+/// async fn chat(upgrade: WebSocketUpgrade) -> Response {
+///     // Nobody comes here from another site.
+///     upgrade.on_upgrade(|ws| async move { Ok(drop(ws)) })
+/// }
+///
+/// let acceptor = Acceptor::new().origins(Origins::List(vec!["https://example.com".into()]));
+/// let app: Router = Router::new().route("/chat", any(chat)).layer(Extension(acceptor));
+/// ```
 ///
 /// The module has examples.
 #[must_use = "the connection opens when `on_upgrade`'s response is returned"]
@@ -82,7 +103,7 @@ pub struct WebSocketUpgrade {
     acceptor: Acceptor,
     judged: Judged,
     head: Request<()>,
-    on_upgrade: OnUpgrade,
+    pending: Pending,
     on_failed_upgrade: Box<dyn FnOnce(Error) + Send>,
 }
 
@@ -162,7 +183,8 @@ impl WebSocketUpgrade {
     }
 
     /// Is told why the connection did not open although the handler wanted it to: [`Error::Handshake`] for a request that
-    /// [`on_upgrade`](Self::on_upgrade) refuses, else what [`Upgrading`] fails with. By default it is logged.
+    /// [`on_upgrade`](Self::on_upgrade) refuses, else what [`Upgrading`](super::hyper::Upgrading) fails with. By default it
+    /// is logged.
     ///
     /// ```
     /// use axum::response::Response;
@@ -198,15 +220,89 @@ impl WebSocketUpgrade {
                 return refusal.into_response().map(Body::from);
             }
         };
-        let response = upgrade.response().clone().map(|()| Body::empty());
-        let upgrading = Upgrading::new(upgrade, self.on_upgrade);
+        let (response, upgrading) = self.pending.open(upgrade);
         let on_failed_upgrade = self.on_failed_upgrade;
         spawn(async move {
             if let Err(error) = upgrading.serve(callback).await {
                 on_failed_upgrade(error);
             }
         });
-        response
+        response.map(|()| Body::empty())
+    }
+}
+
+/// Opens WebSockets only where their own response leaves the router: a layer of [`Guard`]s, for outside of all layers that
+/// may replace a response.
+///
+/// ```
+/// use axum::{Router, http::StatusCode, middleware, response::Response, routing::any};
+/// use wireline::upgrade::axum::{GuardLayer, WebSocketUpgrade};
+///
+/// async fn echo(upgrade: WebSocketUpgrade) -> Response {
+///     upgrade.on_upgrade(|ws| async move { Ok(drop(ws)) })
+/// }
+///
+/// async fn at_night(response: Response) -> Result<Response, StatusCode> {
+///     if is_night() { Err(StatusCode::SERVICE_UNAVAILABLE) } else { Ok(response) }
+/// }
+/// # fn is_night() -> bool { true }
+///
+/// // The last layer is the outermost.
+/// let app: Router = Router::new()
+///     .route("/echo", any(echo))
+///     .layer(middleware::map_response(at_night))
+///     .layer(GuardLayer::new());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GuardLayer(());
+
+impl GuardLayer {
+    /// It has no choices.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded(inner)
+    }
+}
+
+/// A service with a [`GuardLayer`] around it.
+///
+/// ```
+/// use tower_layer::Layer;
+/// use wireline::upgrade::axum::{GuardLayer, Guarded};
+/// let guarded: Guarded<axum::Router> = GuardLayer::new().layer(axum::Router::new());
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Guarded<S>(S);
+
+impl<S, B, R> Service<Request<B>> for Guarded<S>
+where
+    S: Service<Request<B>, Response = http::Response<R>>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = std::result::Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let guard = Guard::new(&mut request);
+        let answering = self.0.call(request);
+        Box::pin(async move {
+            let response = answering.await?;
+            guard.confirm(&response);
+            Ok(response)
+        })
     }
 }
 
@@ -237,8 +333,16 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
             Version::HTTP_2 => judge_extended_connect(&head, protocol(&head)),
             _ => judge(&head),
         }?;
-        let on_upgrade = take(&mut parts.extensions)?;
-        Ok(Self { acceptor: Acceptor::new(), judged, head, on_upgrade, on_failed_upgrade: Box::new(log) })
+        let acceptor = parts.extensions.get::<Acceptor>().cloned();
+        if let Some(acceptor) = &acceptor {
+            acceptor.check_origin(&head).map_err(|refusal| match head.version() {
+                Version::HTTP_2 => refusal.on_stream(),
+                _ => refusal,
+            })?;
+        }
+        let pending = Pending::take(&mut parts.extensions)?;
+        let acceptor = acceptor.unwrap_or_default();
+        Ok(Self { acceptor, judged, head, pending, on_failed_upgrade: Box::new(log) })
     }
 }
 

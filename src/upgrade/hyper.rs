@@ -56,9 +56,11 @@ use crate::{
     Result, WebSocket,
     proto::handshake::Refusal,
     server::{Acceptor, BoxError, see_through},
-    upgrade::Upgrade,
+    upgrade::{Upgrade, guard::Watched},
     websocket::{Counter, Lendable, lend, until_cut, within},
 };
+
+pub use super::guard::Guard;
 
 /// Judges a request by the rules of an acceptor: HTTP/1.1 as [`Acceptor::upgrade`], HTTP/2 as
 /// [`Acceptor::extended_connect`].
@@ -74,12 +76,31 @@ pub fn upgrade<B>(acceptor: &Acceptor, request: &mut Request<B>) -> Result<(Resp
         Version::HTTP_2 => acceptor.extended_connect(request, protocol(request)),
         _ => acceptor.upgrade(request),
     }?;
-    let on_upgrade = take(request.extensions_mut())?;
-    Ok((upgrade.response().clone(), Upgrading::new(upgrade, on_upgrade)))
+    Ok(Pending::take(request.extensions_mut())?.open(upgrade))
 }
 
-pub(super) fn take(extensions: &mut http::Extensions) -> Result<OnUpgrade, Refusal> {
-    extensions.remove().ok_or_else(|| Refusal::internal("hyper's connection is not among the request's extensions"))
+/// What a request brings that may become a connection.
+pub(super) struct Pending {
+    on_upgrade: OnUpgrade,
+    watched: Option<Watched>,
+}
+
+impl Pending {
+    pub(super) fn take(extensions: &mut http::Extensions) -> Result<Self, Refusal> {
+        let on_upgrade = extensions
+            .remove()
+            .ok_or_else(|| Refusal::internal("hyper's connection is not among the request's extensions"))?;
+        Ok(Self { on_upgrade, watched: extensions.get().cloned() })
+    }
+
+    /// The response, and what it opens.
+    pub(super) fn open(self, upgrade: Upgrade) -> (Response<()>, Upgrading) {
+        let mut response = upgrade.response().clone();
+        if let Some(watched) = &self.watched {
+            watched.mark(&mut response);
+        }
+        (response, Upgrading::new(upgrade, self))
+    }
 }
 
 pub(super) fn protocol<B>(request: &Request<B>) -> Option<&str> {
@@ -94,7 +115,7 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Option<&str> {
 ///
 /// Dropping it lets go of the connection as soon as hyper hands it over.
 ///
-/// **Drop it if another response is sent instead.** When that connection ends, hyper may hand over what is left of it.
+/// Drop it if you answer with another response instead. Where something around you may do that, there is [`Guard`].
 ///
 /// ```no_run
 /// use http::Request;
@@ -111,13 +132,17 @@ pub struct Upgrading {
 }
 
 impl Upgrading {
-    pub(super) fn new(upgrade: Upgrade, on_upgrade: OnUpgrade) -> Self {
+    fn new(upgrade: Upgrade, pending: Pending) -> Self {
+        let Pending { on_upgrade, watched } = pending;
         let opening = async move {
             let deadline = upgrade.config.timings.handshake;
             let entry = upgrade.entry.clone();
             let handed = within(deadline, async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) });
-            // What hyper has read ahead comes out of its stream first.
             let handed = until_cut(entry.as_deref(), handed).await?;
+            if watched.is_some_and(|watched| !watched.is_confirmed()) {
+                return Err(io::Error::other("another response took the place of the one that opens").into());
+            }
+            // What hyper has read ahead comes out of its stream first.
             Ok(upgrade.over(Upgraded(TokioIo::new(handed)), &[]))
         };
         Self { opening: Box::pin(opening) }

@@ -14,6 +14,8 @@
 #[cfg(feature = "axum")]
 pub mod axum;
 #[cfg(feature = "hyper")]
+mod guard;
+#[cfg(feature = "hyper")]
 pub mod hyper;
 
 use std::sync::Arc;

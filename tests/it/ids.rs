@@ -24,6 +24,12 @@ const SUITES: &[&Suite] = &[
     &hostile::utf8::UTF8,
 ];
 
+#[cfg(feature = "hyper")]
+const HTTP2: &[&Suite] = &[&crate::upgrade::http2::ROWS];
+
+#[cfg(feature = "axum")]
+const FRAMEWORK: &[&Suite] = &[&crate::upgrade::axum::ROWS];
+
 /// The headings of `ids.txt` whose ids must have run. Those under any other heading belong to a part that is not built
 /// yet; a part that is built moves its heading here and its suites above.
 const BUILT: &[&str] = &[
@@ -31,6 +37,10 @@ const BUILT: &[&str] = &[
     "handshakes",
     #[cfg(feature = "deflate")]
     "deflate",
+    #[cfg(feature = "hyper")]
+    "HTTP/2",
+    #[cfg(feature = "axum")]
+    "inside of a framework",
 ];
 
 #[test]
@@ -53,6 +63,10 @@ fn every_id_of_the_list_ran() {
     let suites = SUITES.iter().chain(opening::SUITES);
     #[cfg(feature = "deflate")]
     let suites = suites.chain(crate::deflate::SUITES);
+    #[cfg(feature = "hyper")]
+    let suites = suites.chain(HTTP2);
+    #[cfg(feature = "axum")]
+    let suites = suites.chain(FRAMEWORK);
     let ran: BTreeSet<&str> = suites.flat_map(|suite| suite.ids()).copied().collect();
     let missing: Vec<_> = listed.difference(&ran).collect();
     let unknown: Vec<_> = ran.difference(&listed).collect();

@@ -9,6 +9,7 @@ mod chat;
 #[cfg(feature = "deflate")]
 mod deflate;
 mod directory;
+mod http2;
 mod program;
 #[cfg(all(feature = "deflate", unix))]
 mod proxies;
@@ -193,6 +194,7 @@ async fn chromium_talks_to_our_server_over(scheme: Scheme) {
 
 async fn our_server(certificate: Option<&Certificate>) -> Server {
     let server = Server::bind("127.0.0.1:0").await.expect("a free port");
+    let server = server.config(scenario::patient()).expect("a valid configuration");
     match certificate {
         Some(certificate) => server.tls(certificate.server_config()),
         None => server,

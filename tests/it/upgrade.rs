@@ -1,11 +1,15 @@
 //! WebSockets from requests that another HTTP server has read.
 
 #[cfg(feature = "axum")]
-mod axum;
+pub(crate) mod axum;
 #[cfg(feature = "hyper")]
 mod draining;
 #[cfg(feature = "hyper")]
-mod http2;
+mod frames;
+#[cfg(feature = "hyper")]
+mod guard;
+#[cfg(feature = "hyper")]
+pub(crate) mod http2;
 #[cfg(feature = "hyper")]
 mod hyper;
 #[cfg(feature = "hyper")]

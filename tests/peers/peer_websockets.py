@@ -1,4 +1,4 @@
-"""Python's `websockets` as a peer: `client URL [--ca FILE]` or `server [--cert FILE --key FILE]`; see README.md."""
+"""Python's `websockets` as a peer: `client URL [--ca FILE] [--restart]` or `server [--cert FILE --key FILE]`; see README.md."""
 
 import asyncio
 
@@ -12,6 +12,7 @@ class Connection:
     def __init__(self, inner):
         self.inner = inner
         self.subprotocol = inner.subprotocol
+        self.compressed = bool(inner.protocol.extensions)
 
     async def send(self, message):
         await self.inner.send(message)
@@ -34,7 +35,7 @@ class Connection:
         return frame and (frame.code, frame.reason)
 
 
-async def run_client(url, tls):
+def opener(url, tls):
     async def open_path(path):
         return Connection(
             await connect(
@@ -47,7 +48,15 @@ async def run_client(url, tls):
             )
         )
 
-    await scenario.client(open_path)
+    return open_path
+
+
+async def run_client(url, tls):
+    await scenario.client(opener(url, tls))
+
+
+async def run_restart(url, tls):
+    await scenario.restart(opener(url, tls), websockets.InvalidHandshake)
 
 
 async def run_server(server, tls, listening):
@@ -67,4 +76,4 @@ async def run_server(server, tls, listening):
         await asyncio.Future()
 
 
-scenario.main(run_client, run_server)
+scenario.main(run_client, run_server, run_restart)

@@ -2,6 +2,9 @@
 
 export const OFFERED = ["other", "echo.v1"];
 const TEXT = "Grüße, 世界 🦀";
+// In milliseconds: longer than the proxies are told to wait for a silent connection, and between two attempts.
+const SILENCE = 3000;
+const RETRY = 100;
 
 /** Bytes whose period is a prime, so that a piece in the wrong place shows. */
 function pattern(length) {
@@ -120,3 +123,28 @@ export async function client(connect, ping) {
   const last = await echo.close(1000, "");
   if (last.endsWith("(not clean)")) throw new Error(`the last close: ended with ${last}`);
 }
+
+/**
+ * More steps, with a server behind a reverse proxy that goes away and comes back; `report(line)` says which is done.
+ * `connect(path)` as above.
+ */
+export async function restart(connect, report) {
+  const open = () => new Connection(connect("/again")).opened();
+  const again = await open();
+  if (!again.socket.extensions.startsWith("permessage-deflate")) throw new Error("the messages are not compressed");
+  await delay(SILENCE);
+  again.send("awake");
+  equal("after a silence", await again.receive(), "awake");
+  await report("awake");
+
+  const [code] = (await again.ended).split(" ");
+  await report(`ended ${code}`);
+
+  let next;
+  while (!next) next = await open().catch(() => delay(RETRY));
+  next.send("again");
+  equal("after a restart", await next.receive(), "again");
+  await report("again");
+}
+
+const delay = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

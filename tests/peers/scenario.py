@@ -21,6 +21,9 @@ TEXT = "Grüße, 世界 🦀"
 MAX_MESSAGE = 8 * 1024 * 1024
 # In seconds, and longer than a test may take, so that an ending that is not clean cannot pass by waiting.
 CLOSE_TIMEOUT = 120
+# In seconds: longer than the proxies are told to wait for a silent connection, and between two attempts.
+SILENCE = 3
+RETRY = 0.1
 
 
 def pattern(length):
@@ -76,6 +79,31 @@ async def client(connect):
         raise AssertionError("the last close: no Close frame came back")
 
 
+async def restart(connect, refused):
+    """More steps, with a server behind a reverse proxy that goes away and comes back; each prints a line when it is done.
+    `connect(path)` as above; its connections also have `compressed`, and it raises `refused` while nobody answers."""
+    again = await connect("/again")
+    equal("compression", again.compressed, True)
+    await asyncio.sleep(SILENCE)
+    await again.send("awake")
+    equal("after a silence", await again.receive(), "awake")
+    print("awake", flush=True)
+
+    equal("when the server ends", await again.receive(), None)
+    code, _ = again.ending or (1006, "")
+    print(f"ended {code}", flush=True)
+
+    while True:
+        try:
+            again = await connect("/again")
+            break
+        except refused:
+            await asyncio.sleep(RETRY)
+    await again.send("again")
+    equal("after a restart", await again.receive(), "again")
+    print("again", flush=True)
+
+
 class Server:
     """The server's side, which remembers how the connection of each path ended."""
 
@@ -102,14 +130,16 @@ class Server:
             self.ending_of(path).set_result(f"{code} {reason}")
 
 
-def main(run_client, run_server):
-    """The command line. `run_client(url, tls)` plays the scenario; `run_server(server, tls, listening)` listens, calls
+def main(run_client, run_server, run_restart=None):
+    """The command line. `run_client(url, tls)` plays the scenario, `run_restart(url, tls)` what `--restart` adds to it; `run_server(server, tls, listening)` listens, calls
     `listening(port)` and serves until it is cancelled."""
     parser = argparse.ArgumentParser()
     roles = parser.add_subparsers(dest="role", required=True)
     as_client = roles.add_parser("client")
     as_client.add_argument("url")
     as_client.add_argument("--ca")
+    if run_restart:
+        as_client.add_argument("--restart", action="store_true")
     as_server = roles.add_parser("server")
     as_server.add_argument("--cert")
     as_server.add_argument("--key")
@@ -118,10 +148,13 @@ def main(run_client, run_server):
     if arguments.role == "client":
         tls = ssl.create_default_context(cafile=arguments.ca) if arguments.ca else None
         try:
-            asyncio.run(run_client(arguments.url.rstrip("/"), tls))
+            url = arguments.url.rstrip("/")
+            asyncio.run(run_client(url, tls))
+            print("passed", flush=True)
+            if run_restart and arguments.restart:
+                asyncio.run(run_restart(url, tls))
         except AssertionError as difference:
             sys.exit(str(difference))
-        print("passed")
     else:
         tls = None
         if arguments.cert:

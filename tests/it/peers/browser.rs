@@ -106,6 +106,12 @@ impl Page {
         format!("{}/?{server}", self.origin())
     }
 
+    /// The page that also outlasts the server.
+    #[cfg(all(feature = "deflate", unix))]
+    pub(super) fn restart_url(&self, server: &str) -> String {
+        format!("{}#restart", self.url(server))
+    }
+
     /// The page that exchanges compressed messages with the servers at `servers`.
     #[cfg(feature = "deflate")]
     pub(super) fn deflate_url(&self, servers: &[String]) -> String {

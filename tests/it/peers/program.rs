@@ -2,6 +2,8 @@
 
 use std::{path::Path, process::Stdio};
 
+#[cfg(all(feature = "deflate", unix))]
+use tokio::{io::Lines, process::ChildStdout};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -36,6 +38,16 @@ impl Peer {
             command.arg("--ca").arg(certificate.ca_file());
         }
         self.run(command).await.map(drop)
+    }
+
+    /// Plays the scenario and stays for what comes after it: returns the lines that it prints.
+    #[cfg(all(feature = "deflate", unix))]
+    pub(super) fn start_client(self, url: &str, certificate: &Certificate) -> PeerClient {
+        let mut command = self.command();
+        command.args(["client", url, "--restart", "--ca"]).arg(certificate.ca_file()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| self.missing(&error));
+        let lines = BufReader::new(child.stdout.take().expect("standard output is piped")).lines();
+        PeerClient { _child: child, lines }
     }
 
     /// Exchanges compressed messages with the servers at `urls`, and returns what the program printed. So is an error.
@@ -87,6 +99,21 @@ impl Peer {
 
     fn missing(self, error: &std::io::Error) -> ! {
         panic!("{} does not run; tests/peers/install installs it: {error}", self.interpreter)
+    }
+}
+
+/// A peer's client that says what it has done; it is killed with the value.
+#[cfg(all(feature = "deflate", unix))]
+pub(super) struct PeerClient {
+    _child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+#[cfg(all(feature = "deflate", unix))]
+impl PeerClient {
+    /// What it says next; what went wrong, it says on standard error.
+    pub(super) async fn report(&mut self) -> String {
+        self.lines.next_line().await.expect("text").unwrap_or_else(|| "nothing: it has ended".into())
     }
 }
 

@@ -6,18 +6,20 @@ use std::{env, fs, net::Ipv4Addr, os::unix::fs::PermissionsExt, process, sync::A
 use http::header::SEC_WEBSOCKET_EXTENSIONS;
 use tokio::{
     net::{TcpSocket, TcpStream},
-    task::JoinSet,
+    runtime::{Builder, Runtime},
+    task::{JoinSet, spawn_blocking},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use wireline::{
     Client, Config, Event, Server, WebSocket,
     proto::deflate::DeflateConfig,
-    server::{Peer, ProxyProtocol, TrustedProxies},
+    server::{Origins, Peer, ProxyProtocol, TrustedProxies},
 };
 
 use super::{
     DEADLINE,
+    browser::{Browser, Page},
     certificate::Certificate,
     program::Peer as Program,
     reverse_proxy::{Backend, ReverseProxy, Running},
@@ -95,20 +97,42 @@ async fn behind(proxy: ReverseProxy, over: Over) {
     let proxy = proxy.start(&site.backend, &certificate).await;
     let client = Through { proxy: &proxy, certificate: &certificate };
 
-    // Compressed, because this client offers it.
-    let server = site.server().await;
+    // Compressed, because both offer it, and pinged while they are silent. Python is that while the browser plays.
     let url = format!("wss://localhost:{}/live", proxy.port());
-    let outcome = tokio::select! {
-        ending = scenario::serve(server) => panic!("our server ended: {ending:?}"),
-        outcome = timeout(DEADLINE, Program::WEBSOCKETS.run_client(&url, Some(&certificate))) => outcome,
+    let page = Page::bind().await;
+    let scenario = |server: Server| {
+        let server = server.config(pinging(scenario::patient(), Some(PING_AFTER))).expect("valid");
+        Process::start(server.origins(Origins::List(vec![page.origin()])))
     };
-    assert_eq!(outcome.expect("the client finishes in time"), Ok(()), "{}", proxy.log());
+    let first = scenario(site.server().await);
+    let mut python = Program::WEBSOCKETS.start_client(&url, &certificate);
+    let browser = async {
+        assert_eq!(python.report().await, "passed", "websockets: {}", proxy.log());
+        let browser = Browser::open(&page.restart_url(&url));
+        assert_eq!(page.report().await, "passed", "chromium: {}", proxy.log());
+        assert_eq!(python.report().await, "awake", "websockets: {}", proxy.log());
+        assert_eq!(page.report().await, "awake", "chromium: {}", proxy.log());
+        browser
+    };
+    let browser = timeout(DEADLINE, browser).await.expect("both play in time");
 
-    // Nobody is behind the proxy now.
+    // Nobody is behind the proxy then, and nobody has said goodbye.
+    first.end().await;
+    let ended = async { (python.report().await, page.report().await) };
+    let ended = timeout(DEADLINE, ended).await.expect("the proxy tells both in time");
+    assert_eq!(ended, ("ended 1006".into(), "ended 1006".into()), "{}", proxy.log());
     assert!(client.connect("/", &[]).await.is_err(), "no server answers");
 
-    // The server is back, and pings more often than the proxy gives up.
-    let server = site.server().await.config(pinging(Some(PING_AFTER))).expect("valid");
+    // The server is back, and both find it.
+    let second = scenario(site.server().await);
+    let found = async { (python.report().await, page.report().await) };
+    let found = timeout(DEADLINE, found).await.expect("both are back in time");
+    assert_eq!(found, ("again".into(), "again".into()), "{}", proxy.log());
+    second.end().await;
+    drop(browser);
+
+    // The next one pings more often than the proxy gives up.
+    let server = site.server().await.config(pinging(Config::default(), Some(PING_AFTER))).expect("valid");
     let mut serving = serve(server);
     client.is_told_who_it_is().await;
     client.survives_silence().await;
@@ -116,7 +140,7 @@ async fn behind(proxy: ReverseProxy, over: Over) {
 
     // The proof that there was something to survive. Caddy ends nothing.
     if site.proxy != ReverseProxy::Caddy {
-        let server = site.server().await.config(pinging(None)).expect("valid");
+        let server = site.server().await.config(pinging(Config::default(), None)).expect("valid");
         let _serving = serve(server);
         client.is_ended_by_silence().await;
     }
@@ -128,8 +152,7 @@ const PING_AFTER: Duration = Duration::from_millis(500);
 /// So many Pings take longer than that.
 const PINGS: usize = 6;
 
-fn pinging(after: Option<Duration>) -> Config {
-    let mut config = Config::default();
+fn pinging(mut config: Config, after: Option<Duration>) -> Config {
     config.timings.ping_after = after;
     config.deflate = Some(DeflateConfig::default());
     config
@@ -170,8 +193,7 @@ impl Site {
             }
         };
         let trusted = TrustedProxies::new(["127.0.0.1"]).expect("an address").unix_peer();
-        let server = server.trusted_proxies(trusted).path_prefix("/live").expect("a prefix");
-        server.deflate(DeflateConfig::default()).expect("valid")
+        server.trusted_proxies(trusted).path_prefix("/live").expect("a prefix")
     }
 }
 
@@ -180,6 +202,21 @@ impl Drop for Site {
         if let Backend::Unix(path) = &self.backend {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// A server of the scenario, as if in a process of its own: when it ends, so do its connections.
+struct Process(Runtime);
+
+impl Process {
+    fn start(server: Server) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        runtime.spawn(async move { scenario::serve(server).await.expect("it serves") });
+        Self(runtime)
+    }
+
+    async fn end(self) {
+        spawn_blocking(move || drop(self.0)).await.expect("it ends");
     }
 }
 
@@ -219,7 +256,7 @@ impl Through<'_> {
         let stream = tls.connect("localhost".try_into().expect("a name"), stream).await.expect("TLS");
         let mut client = Client::new(format!("wss://localhost:{}/live{path}", self.proxy.port()))?;
         // It is the server that pings.
-        client = client.config(pinging(None))?;
+        client = client.config(pinging(Config::default(), None))?;
         for (name, value) in headers {
             client = client.header(*name, *value)?;
         }

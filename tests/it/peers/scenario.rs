@@ -15,11 +15,10 @@ const SUBPROTOCOL: &str = "echo.v1";
 /// How the connections of our server ended, as `CODE REASON` if cleanly, by the path of their request.
 type Endings = watch::Sender<HashMap<String, String>>;
 
-/// The server's side. Does not return.
+/// The server's side, with a configuration that is [`patient`]. Does not return.
 pub(super) async fn serve(server: Server) -> wireline::Result<()> {
     let endings = Arc::new(Endings::default());
     server
-        .config(patient())?
         .subprotocols([SUBPROTOCOL])
         .serve(move |mut ws, request| {
             let endings = Arc::clone(&endings);
@@ -121,7 +120,7 @@ pub(super) async fn play(url: &str, tls: Option<Arc<ClientConfig>>) {
 
 /// The defaults, but for the close deadline, which is longer than a test may take: with it, a peer that leaves our
 /// connection open after the Close frames fails the test, where else it would only be waited for.
-fn patient() -> Config {
+pub(super) fn patient() -> Config {
     let mut config = Config::default();
     config.timings.close = 2 * DEADLINE;
     config

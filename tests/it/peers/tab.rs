@@ -39,7 +39,8 @@ impl Tab {
         let _ = self.driver.call("Page.close", json!({})).await;
     }
 
-    async fn until(&mut self, condition: &str) {
+    /// Waits until an expression is true.
+    pub(super) async fn until(&mut self, condition: &str) {
         let holds = async {
             // While the page is loading there is nothing to ask: that is an error, and no more than "not yet".
             while self.evaluate(condition).await != Ok(json!(true)) {

@@ -1,9 +1,10 @@
 //! Through axum's router.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{FromRequestParts, Request, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode, Uri},
+    middleware::{self, Next},
     response::Response,
     routing::any,
 };
@@ -18,8 +19,72 @@ use wireline::{
     upgrade::axum::WebSocketUpgrade,
 };
 
-use super::rig::{echo, http2, serve, through_http2};
-use crate::opening::origin::policies;
+use super::rig::{connect, echo, http2, serve, through_http2};
+use crate::{
+    opening::origin::policies,
+    support::suite::{Ran, Suite},
+};
+
+pub(crate) static ROWS: Suite = Suite::new(run);
+
+#[test]
+fn no_spelling_of_a_path_gets_round_its_protection() {
+    ROWS.ids();
+}
+
+fn run(ran: &mut Ran) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(no_other_spelling_reaches_what_is_protected());
+    ran.id("H19");
+}
+
+/// The layer and the handler see the same path, and no other path reaches the handler: neither past the layer of the route
+/// nor past one of the whole router that looks at the path.
+async fn no_other_spelling_reaches_what_is_protected() {
+    async fn by_path(request: Request, next: Next) -> Result<Response, StatusCode> {
+        match (request.uri().path(), request.headers().contains_key("authorization")) {
+            ("/ws", false) => Err(StatusCode::UNAUTHORIZED),
+            _ => Ok(next.run(request).await),
+        }
+    }
+    async fn open(uri: Uri, upgrade: WebSocketUpgrade) -> Response {
+        assert_eq!(uri.path(), "/ws");
+        upgrade.on_upgrade(echo)
+    }
+    let protected = || Router::new().route("/ws", any(open));
+    let of_the_route = protected().route_layer(middleware::from_fn(by_path));
+    let of_all = protected().layer(middleware::from_fn(by_path));
+    for app in [of_the_route, of_all] {
+        for (path, expected) in [
+            ("/ws", 401),
+            ("/ws?", 401),
+            ("/ws?a=/b", 401),
+            ("http://example.com/ws", 401),
+            ("/a/../ws", 404),
+            ("/./ws", 404),
+            ("//ws", 404),
+            ("/ws/", 404),
+            ("/ws//", 404),
+            ("/ws;x", 404),
+            ("/ws;/", 404),
+            ("/%77s", 404),
+            ("/%2fws", 404),
+            ("/ws%00", 404),
+            ("/ws%20", 404),
+            ("/WS", 404),
+            ("/ws/.", 404),
+            ("/%2e/ws", 404),
+            ("\\ws", 400),
+        ] {
+            let request = String::from_utf8(upgrade_to("example.com", "Connection: close\r\n")).unwrap();
+            let request = request.replacen("/ws", path, 1);
+            let (status, answer) = status(app.clone(), request.as_bytes()).await;
+            assert_eq!(status, expected, "{path}: {answer}");
+        }
+        let with_rights = upgrade_to("example.com", "Authorization: x\r\n");
+        assert_eq!(status(app.clone(), &with_rights).await.0, 101);
+    }
+}
 
 fn serve_app(app: Router) -> DuplexStream {
     serve(TowerToHyperService::new(app))
@@ -71,6 +136,40 @@ async fn h17_pages_of_the_policy_are_let_in() {
             }
         }
     }
+}
+
+/// With the acceptor as an extension it is judged before the handler.
+#[tokio::test]
+async fn h17_no_handler_runs_for_pages_of_other_origins() {
+    for (origins, rows) in policies() {
+        let acceptor = Acceptor::new().origins(origins.clone());
+        let handler = async |_: WebSocketUpgrade| StatusCode::IM_A_TEAPOT;
+        let app = Router::new().route("/ws", any(handler)).layer(Extension(acceptor));
+        for &(host, lines, expected, says) in rows {
+            let expected = if expected == 101 { 418 } else { expected };
+            let lines: String = lines.iter().map(|line| format!("Origin: {line}\r\n")).collect();
+            let request = upgrade_to(host, &format!("{lines}Connection: close\r\n"));
+            let (status, answer) = status(app.clone(), &request).await;
+            assert_eq!(status, expected, "{origins:?}, Host: {host}, {lines:?}: {answer}");
+            assert!(answer.contains(says), "{origins:?}, Host: {host}, {lines:?}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_acceptor_of_an_extension_is_what_an_upgrade_begins_with() {
+    let app = Router::new().route("/chat", any(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)));
+    let app = app.layer(Extension(Acceptor::new().subprotocols(["b"])));
+    let client = client("/chat").subprotocols(["a", "b"]).unwrap();
+    let (ws, _) = client.connect_over(serve_app(app.clone())).await.unwrap();
+    assert_eq!(ws.subprotocol(), Some("b"));
+
+    let mut headers = HeaderMap::new();
+    headers.insert("sec-websocket-version", HeaderValue::from_static("13"));
+    headers.insert("origin", HeaderValue::from_static("https://evil.example"));
+    let (response, _send) = connect(&mut http2(serve_app(app)).await, &headers);
+    let response = response.await.unwrap();
+    assert!(response.status() == 403 && !response.headers().contains_key("connection"), "{response:?}");
 }
 
 #[tokio::test]
