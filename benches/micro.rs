@@ -22,7 +22,9 @@ use wireline::{
     },
 };
 
-use crate::wire::{KEY, Then, client_frames, compressed_json, fragments, messages, open, open_deflate, turn};
+use crate::wire::{
+    KEY, Then, callbacks, client_frames, compressed_json, fragments, messages, open, open_deflate, turn,
+};
 
 fn mask(c: &mut Criterion) {
     let mut group = c.benchmark_group("mask");
@@ -109,6 +111,11 @@ fn connection(c: &mut Criterion) {
         let mut ws = open_deflate(compressed_json(len));
         group.throughput(Throughput::Elements(1));
         group.bench_function(format!("echo deflated JSON of {len}"), |b| b.iter(|| turn(&mut ws, Then::Echo)));
+    }
+    for (len, count) in [(20, 64), (1024, 16)] {
+        group.throughput(Throughput::Elements(count));
+        let mut echo = callbacks(messages(len, usize::try_from(count).expect("a count")));
+        group.bench_function(format!("handler, echo {len}"), |b| b.iter(&mut echo));
     }
     for (name, batch, then, count) in rows {
         let mut ws = open(batch);
