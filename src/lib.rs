@@ -73,6 +73,7 @@
 //! - `deflate` (default): permessage-deflate (RFC 7692), once a configuration turns it on.
 //! - `hyper`: WebSockets from requests that hyper 1 has read, over HTTP/1.1 and HTTP/2 (RFC 8441).
 //! - `axum`: the same as an extractor for axum 0.8.
+//! - `metrics`: [`metrics`] through the facade of that name.
 //! - `native-roots`: the operating system's root certificates beside Mozilla's.
 
 pub mod server;
@@ -90,6 +91,10 @@ pub mod proto;
 
 mod websocket;
 
+pub mod metrics;
+
+mod logging;
+
 mod config;
 mod error;
 
@@ -98,7 +103,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use proto::{
     CloseCode, CloseFrame, Limits, Message, Role, Timings, Utf8Bytes,
-    connection::{Cause, CloseRecord, Ending, Event, Initiator},
+    connection::{Cause, CloseRecord, Compressed, Ending, Event, Initiator, Stats},
 };
 pub use server::{Server, accept};
 pub use transport::{Security, Transport};

@@ -18,9 +18,12 @@ use tokio::{
     net::{TcpListener, ToSocketAddrs},
     sync::oneshot,
 };
+use tracing::Instrument;
 
 use crate::{
     Config, Error, Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics::{self, Failed},
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
@@ -312,6 +315,7 @@ impl Server {
             max_handshakes: self.max_handshakes,
             open: Arc::default(),
             max_connections: self.max_connections,
+            log: Arc::default(),
             application,
         });
         let mut listeners = self.listeners;
@@ -332,6 +336,7 @@ impl Server {
                         warned = Some(now());
                         tracing::warn!(%error, "cannot accept connections, pausing");
                     }
+                    metrics::accept_paused();
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
@@ -384,6 +389,7 @@ struct Shared<F> {
     max_handshakes: usize,
     open: Arc<AtomicUsize>,
     max_connections: usize,
+    log: Arc<Log>,
     application: F,
 }
 
@@ -464,51 +470,55 @@ where
         let opened = handshake.as_mut().await;
         drop(handshake);
         let Some(opened) = opened else { return };
-        let lease;
+        let (lease, observed);
         let mut application = pin!({
             // Moved first: else the emptied box would live as long as the connection.
             let boxed = opened;
             let Opened { mut ws, request, shared } = *boxed;
             lease = lend(&mut ws);
+            observed = Observed { span: ConnectionSpan::of(&request), log: Arc::clone(&shared.log) };
             let call = AssertUnwindSafe(|| (shared.application)(ws, request));
-            let (called, returned) = lease.watch(|| catch_unwind(call));
+            let (called, returned) = observed.span.within(|| lease.watch(|| catch_unwind(call)));
             let (application, code) = match called {
                 Ok(application) => (Some(application), CloseCode::NORMAL),
-                Err(panic) => (None, code(Err(panic))),
+                Err(panic) => (None, observed.span.within(|| observed.code(Err(panic)))),
             };
             // The closure itself let go of the connection, before there was a future.
             if let Some(connection) = returned {
-                spawn(close(connection, code));
+                observed.span.within(|| spawn(close(connection, code).in_current_span()));
             }
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        see_through(lease, application.as_mut()).await;
+        see_through(lease, observed, application.as_mut()).await;
     }
 }
 
 /// Polls an application to its end, and closes its connection by that once it has let go of it.
 pub(crate) fn see_through<S: Lendable>(
     lease: Lease<S>,
+    observed: Observed,
     mut application: Pin<&mut impl Future<Output = Outcome>>,
 ) -> impl Future<Output = ()> {
     let mut outcome = None;
     let mut closing: Option<Boxed<()>> = None;
     poll_fn(move |cx| {
-        if outcome.is_none() {
-            let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
-            if let Poll::Ready(done) = polled {
-                outcome = Some(code(done));
+        observed.span.within(|| {
+            if outcome.is_none() {
+                let (polled, returned) = lease.watch(|| application.as_mut().poll(cx));
+                if let Poll::Ready(done) = polled {
+                    outcome = Some(observed.code(done));
+                }
+                // An application may go on with other work after it let go of its connection.
+                if let Some(connection) = returned {
+                    closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
+                }
             }
-            // An application may go on with other work after it let go of its connection.
-            if let Some(connection) = returned {
-                closing = Some(Box::pin(close(connection, outcome.unwrap_or(CloseCode::NORMAL))));
+            if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
+                closing = None;
             }
-        }
-        if closing.as_mut().is_some_and(|closing| closing.as_mut().poll(cx).is_ready()) {
-            closing = None;
-        }
-        if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
+            if outcome.is_some() && closing.is_none() { Poll::Ready(()) } else { Poll::Pending }
+        })
     })
 }
 
@@ -517,8 +527,8 @@ impl<F> Handshake<F> {
         match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
             Err(error) => {
-                let source = error.source().map(tracing::field::display);
-                tracing::debug!(?peer, %error, source, "opening handshake failed");
+                metrics::handshake_failed(&error);
+                self.shared.log.handshake_failed(now(), Some(peer), &error);
                 None
             }
         }
@@ -546,18 +556,27 @@ struct Opened<F> {
 /// How an application ended: by itself or by a panic.
 type Outcome = Result<Result<(), BoxError>, Box<dyn Any + Send>>;
 
-/// How an application's end is told to the peer.
-fn code(outcome: Outcome) -> CloseCode {
-    match outcome {
-        Ok(Ok(())) => CloseCode::NORMAL,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "the application ended its connection with an error");
-            CloseCode::INTERNAL_ERROR
+/// What is said of a connection and of its application.
+pub(crate) struct Observed {
+    pub(crate) span: ConnectionSpan,
+    pub(crate) log: Arc<Log>,
+}
+
+impl Observed {
+    /// How an application's end is told to the peer.
+    fn code(&self, outcome: Outcome) -> CloseCode {
+        match outcome {
+            Ok(Ok(())) => return CloseCode::NORMAL,
+            Ok(Err(error)) => {
+                metrics::application_failed(Failed::Error);
+                self.log.application_failed(now(), &*error);
+            }
+            Err(panic) => {
+                metrics::application_failed(Failed::Panic);
+                self.log.panicked(now(), "application", panic_words(&*panic));
+            }
         }
-        Err(panic) => {
-            tracing::error!(reason = panic_words(&*panic), "the application panicked; its connection is closed");
-            CloseCode::INTERNAL_ERROR
-        }
+        CloseCode::INTERNAL_ERROR
     }
 }
 

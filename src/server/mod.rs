@@ -16,9 +16,9 @@ pub use crate::proto::{
 };
 pub use acceptor::{Acceptor, accept};
 pub use announced::ProxyProtocol;
-#[cfg(feature = "hyper")]
-pub(crate) use listen::see_through;
 pub use listen::{BoxError, PeerAddr, Server};
 pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
+#[cfg(feature = "hyper")]
+pub(crate) use listen::{Observed, see_through};
 pub use listener::Listener;
 pub use origin::Origins;

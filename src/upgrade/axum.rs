@@ -61,12 +61,15 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::{
     Config, Error, Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics,
     proto::{
         deflate::DeflateConfig,
         handshake::{HandshakeError, Judged, Refusal, judge, judge_extended_connect},
     },
     server::{Acceptor, BoxError, Origins},
     upgrade::hyper::{Upgraded, Upgrading, protocol, take},
+    websocket::now,
 };
 
 /// A request to open a connection, by GET over HTTP/1.1 or by extended CONNECT over HTTP/2: an extractor.
@@ -186,6 +189,7 @@ impl WebSocketUpgrade {
         F: FnOnce(WebSocket<Upgraded>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
+        let span = ConnectionSpan::of(&self.head);
         let upgrade = match self.acceptor.agree_to(self.judged, self.head) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
@@ -194,7 +198,7 @@ impl WebSocketUpgrade {
             }
         };
         let response = upgrade.response().clone().map(|()| Body::empty());
-        let upgrading = Upgrading::new(upgrade, self.on_upgrade);
+        let upgrading = Upgrading::new(upgrade, self.on_upgrade, span);
         let on_failed_upgrade = self.on_failed_upgrade;
         spawn(async move {
             if let Err(error) = upgrading.serve(callback).await {
@@ -211,7 +215,7 @@ fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
 }
 
 fn log(error: Error) {
-    tracing::debug!(%error, source = std::error::Error::source(&error), "opening handshake failed");
+    Log::shared().handshake_failed(now(), None, &error);
 }
 
 impl fmt::Debug for WebSocketUpgrade {
@@ -231,7 +235,8 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
         let judged = match head.version() {
             Version::HTTP_2 => judge_extended_connect(&head, protocol(&head)),
             _ => judge(&head),
-        }?;
+        };
+        let judged = judged.inspect_err(|_| metrics::handshake_refused())?;
         let on_upgrade = take(&mut parts.extensions)?;
         Ok(Self { acceptor: Acceptor::new(), judged, head, on_upgrade, on_failed_upgrade: Box::new(log) })
     }

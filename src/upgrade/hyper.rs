@@ -54,8 +54,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics,
     proto::handshake::Refusal,
-    server::{Acceptor, BoxError, see_through},
+    server::{Acceptor, BoxError, Observed, see_through},
     upgrade::Upgrade,
     websocket::{Counter, Lendable, lend, within},
 };
@@ -75,7 +77,8 @@ pub fn upgrade<B>(acceptor: &Acceptor, request: &mut Request<B>) -> Result<(Resp
         _ => acceptor.upgrade(request),
     }?;
     let on_upgrade = take(request.extensions_mut())?;
-    Ok((upgrade.response().clone(), Upgrading::new(upgrade, on_upgrade)))
+    let span = ConnectionSpan::of(request);
+    Ok((upgrade.response().clone(), Upgrading::new(upgrade, on_upgrade, span)))
 }
 
 pub(super) fn take(extensions: &mut http::Extensions) -> Result<OnUpgrade, Refusal> {
@@ -108,17 +111,19 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Option<&str> {
 #[must_use = "nothing opens unless it is awaited"]
 pub struct Upgrading {
     opening: Pin<Box<dyn Future<Output = Result<WebSocket<Upgraded>>> + Send>>,
+    span: ConnectionSpan,
 }
 
 impl Upgrading {
-    pub(super) fn new(upgrade: Upgrade, on_upgrade: OnUpgrade) -> Self {
+    pub(super) fn new(upgrade: Upgrade, on_upgrade: OnUpgrade, span: ConnectionSpan) -> Self {
         let opening = async move {
             let deadline = upgrade.config.timings.handshake;
             let handed = within(deadline, async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) });
             // What hyper has read ahead comes out of its stream first.
-            Ok(upgrade.over(Upgraded(TokioIo::new(handed.await?)), &[]))
+            let handed = handed.await.inspect_err(metrics::handshake_failed)?;
+            Ok(upgrade.over(Upgraded(TokioIo::new(handed)), &[]))
         };
-        Self { opening: Box::pin(opening) }
+        Self { opening: Box::pin(opening), span }
     }
 
     /// Runs an application on the connection, as [`Server::serve`](crate::Server::serve) does: when its future ends, or
@@ -137,10 +142,12 @@ impl Upgrading {
         F: FnOnce(WebSocket<Upgraded>) -> Fut,
         Fut: Future<Output = Result<(), BoxError>>,
     {
+        let span = self.span.clone();
         let mut ws = self.await?;
+        let observed = Observed { span, log: Log::shared() };
         let lease = lend(&mut ws);
         let application = pin!(AssertUnwindSafe(async move { application(ws).await }).catch_unwind());
-        see_through(lease, application).await;
+        see_through(lease, observed, application).await;
         Ok(())
     }
 }

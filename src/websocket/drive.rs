@@ -203,9 +203,11 @@ where
             && let Some(mut spare) = self.connection.spare()
         {
             let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
+            self.bytes_received += read as u64;
             return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
         }
         let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
+        self.bytes_received += read as u64;
         Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
     }
 }
