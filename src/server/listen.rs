@@ -490,14 +490,14 @@ where
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        see_through(lease, observed, application.as_mut()).await;
+        see_through(&lease, &observed, application.as_mut()).await;
     }
 }
 
 /// Polls an application to its end, and closes its connection by that once it has let go of it.
 pub(crate) fn see_through<S: Lendable>(
-    lease: Lease<S>,
-    observed: Observed,
+    lease: &Lease<S>,
+    observed: &Observed,
     mut application: Pin<&mut impl Future<Output = Outcome>>,
 ) -> impl Future<Output = ()> {
     let mut outcome = None;

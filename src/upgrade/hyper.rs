@@ -147,7 +147,7 @@ impl Upgrading {
         let observed = Observed { span, log: Log::shared() };
         let lease = lend(&mut ws);
         let application = pin!(AssertUnwindSafe(async move { application(ws).await }).catch_unwind());
-        see_through(lease, observed, application).await;
+        see_through(&lease, &observed, application).await;
         Ok(())
     }
 }

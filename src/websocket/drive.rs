@@ -59,7 +59,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
         let message = self.connection.plain_message(self.input.pending()?, &self.config.limits)?;
         self.budget -= 1;
-        message.map_err(|violation| self.failed(violation.into())).ok()
+        match message {
+            Ok(message) => {
+                self.connection.message_received();
+                Some(message)
+            }
+            Err(violation) => {
+                self.failed(violation.into());
+                None
+            }
+        }
     }
 
     /// Reads and drops until the connection has ended.

@@ -23,7 +23,7 @@ use wireline::{
     server::{BoxError, PeerAddr},
 };
 
-use crate::scripted::{close, decode, encode, frames, text};
+use crate::scripted::{close, decode, encode, frames, now, text};
 
 /// Runs a server for as long as the client takes.
 async fn serving<F, Fut, T>(application: F, client: impl AsyncFnOnce(SocketAddr) -> T) -> T
@@ -453,6 +453,7 @@ async fn a_server_with_few_descriptors() {
     if std::env::var_os(FEW_DESCRIPTORS).is_none() {
         return;
     }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let server = Server::bind("127.0.0.1:0").await.unwrap();
     println!("\nlistening on {}", server.local_addr().unwrap());
     let serve = server.serve(|mut ws, _| async move {
@@ -468,7 +469,7 @@ async fn a_server_with_few_descriptors() {
     }
 }
 
-/// Fault 4.14: a server whose process has no descriptors left goes on once there are some.
+/// Fault 4.14: a server whose process has no descriptors left goes on once there are some, and says so once a second at most.
 #[tokio::test]
 async fn accepting_goes_on_after_the_descriptors_ran_out() {
     let mut server = tokio::process::Command::new("sh")
@@ -477,6 +478,7 @@ async fn accepting_goes_on_after_the_descriptors_ran_out() {
         .env(FEW_DESCRIPTORS, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .unwrap();
@@ -487,6 +489,7 @@ async fn accepting_goes_on_after_the_descriptors_ran_out() {
             break address.to_owned();
         }
     };
+    let begun = now();
     let mut clients = Vec::new();
     for _ in 0..60 {
         // The system accepts for the server; the server itself, which is out of descriptors, does not.
@@ -509,5 +512,10 @@ async fn accepting_goes_on_after_the_descriptors_ran_out() {
         assert_eq!(done.unwrap().unwrap(), Some(Message::from("hello")), "4.14");
     }
     drop(server.stdin.take());
-    assert!(server.wait().await.unwrap().success());
+    let server = server.wait_with_output().await.unwrap();
+    assert!(server.status.success());
+    let said = String::from_utf8(server.stderr).unwrap();
+    let pauses = said.lines().filter(|line| line.contains("cannot accept connections, pausing")).count();
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    assert!((1..=seconds).contains(&pauses), "4.14: {pauses} lines in less than {seconds} s: {said}");
 }

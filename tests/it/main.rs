@@ -21,6 +21,7 @@ mod deflate;
 mod finishing;
 mod halves;
 mod liveness;
+mod observing;
 mod upgrade;
 
 #[cfg(feature = "tls")]

@@ -263,7 +263,7 @@ impl Receive for Connection<Collector> {
         };
         if let Some(message) = plain {
             let message = message?;
-            self.passed.messages_received += 1;
+            self.message_received();
             return Ok(Step::Item(Collected::of(message)));
         }
         let step = match &mut self.receiver {

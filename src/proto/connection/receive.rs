@@ -395,8 +395,9 @@ impl Receive for Connection<Receiver> {
             return Ok(Step::NeedMore);
         }
         if let Some(message) = self.receiver.plain_message(input, limits) {
-            self.passed.messages_received += u64::from(message.is_ok());
-            return Ok(Step::Item(Event::Message(message?)));
+            let message = message?;
+            self.message_received();
+            return Ok(Step::Item(Event::Message(message)));
         }
         let step = self.receiver.step(input, limits, self.deflate.as_deref_mut())?;
         self.observed(step)
@@ -419,14 +420,8 @@ impl Receive for Connection<Receiver> {
 impl Connection<Receiver> {
     /// A message that needs nothing but the bytes that are here, on a connection that is open; see [`plain_message`].
     #[inline]
-    pub(crate) fn plain_message(
-        &mut self,
-        input: &mut BytesMut,
-        limits: &Limits,
-    ) -> Option<Result<Message, Violation>> {
-        let message = if self.state == State::Open { self.receiver.plain_message(input, limits) } else { None }?;
-        self.passed.messages_received += u64::from(message.is_ok());
-        Some(message)
+    pub(crate) fn plain_message(&self, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
+        if self.state == State::Open { self.receiver.plain_message(input, limits) } else { None }
     }
 }
 
@@ -441,7 +436,7 @@ impl Connection<Receiver> {
     /// Makes an event of what arrived, and deals with control frames.
     fn observed(&mut self, step: Step<Arrived>) -> Result<Step<Event>, Fault> {
         match &step {
-            Step::Item(Arrived::Message(_)) => self.passed.messages_received += 1,
+            Step::Item(Arrived::Message(_)) => self.message_received(),
             Step::Item(Arrived::Control(opcode, payload)) => self.frame_received(*opcode, true, payload),
             Step::NeedMore | Step::Progress => {}
         }

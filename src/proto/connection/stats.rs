@@ -86,8 +86,8 @@ impl Compressed {
 /// What has passed in whole messages and in control frames. Many connections never see one of the latter.
 #[derive(Debug, Default)]
 pub(super) struct Passed {
-    pub(super) messages_received: u64,
-    pub(super) messages_sent: u64,
+    messages_received: u64,
+    messages_sent: u64,
     controls: Option<Box<Controls>>,
 }
 
@@ -155,7 +155,14 @@ impl<R> Connection<R> {
         stats
     }
 
-    /// A message went out that others have encoded.
+    /// A message arrived.
+    #[inline]
+    pub(crate) const fn message_received(&mut self) {
+        self.passed.messages_received += 1;
+    }
+
+    /// A message goes out.
+    #[inline]
     pub(crate) const fn message_sent(&mut self) {
         self.passed.messages_sent += 1;
     }
