@@ -1,5 +1,4 @@
 use std::{
-    any::Any,
     collections::BTreeMap,
     error::Error as StdError,
     future::{Future, poll_fn},
@@ -23,7 +22,7 @@ use tracing::Instrument;
 use crate::{
     Config, Error, Result, WebSocket,
     logging::{ConnectionSpan, Log},
-    metrics::{self, Failed},
+    metrics,
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
@@ -34,6 +33,7 @@ use crate::{
         Acceptor, Listener, Origins, ProxyProtocol,
         acceptor::Arrived,
         listener::{self, Arrival},
+        outcome::{Observed, Outcome},
     },
     tls::TlsAcceptor,
     transport::Transport,
@@ -551,39 +551,6 @@ struct Opened<F> {
     ws: WebSocket<Transport>,
     request: Request<()>,
     shared: Arc<Shared<F>>,
-}
-
-/// How an application ended: by itself or by a panic.
-type Outcome = Result<Result<(), BoxError>, Box<dyn Any + Send>>;
-
-/// What is said of a connection and of its application.
-pub(crate) struct Observed {
-    pub(crate) span: ConnectionSpan,
-    pub(crate) log: Arc<Log>,
-}
-
-impl Observed {
-    /// How an application's end is told to the peer.
-    fn code(&self, outcome: Outcome) -> CloseCode {
-        match outcome {
-            Ok(Ok(())) => return CloseCode::NORMAL,
-            Ok(Err(error)) => {
-                metrics::application_failed(Failed::Error);
-                self.log.application_failed(now(), &*error);
-            }
-            Err(panic) => {
-                metrics::application_failed(Failed::Panic);
-                self.log.panicked(now(), "application", panic_words(&*panic));
-            }
-        }
-        CloseCode::INTERNAL_ERROR
-    }
-}
-
-/// What a panic said.
-pub(crate) fn panic_words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 #[cfg(test)]

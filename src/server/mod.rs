@@ -9,6 +9,7 @@ mod announced;
 mod listen;
 mod listener;
 mod origin;
+mod outcome;
 
 pub use crate::proto::{
     forwarded::{Endpoint, Evidence, Peer, TrustedProxies},
@@ -16,9 +17,12 @@ pub use crate::proto::{
 };
 pub use acceptor::{Acceptor, accept};
 pub use announced::ProxyProtocol;
-pub use listen::{BoxError, PeerAddr, Server};
-pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection, panic_words};
 #[cfg(feature = "hyper")]
-pub(crate) use listen::{Observed, see_through};
+pub(crate) use listen::see_through;
+pub use listen::{BoxError, PeerAddr, Server};
+pub(crate) use listen::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection};
 pub use listener::Listener;
 pub use origin::Origins;
+#[cfg(feature = "hyper")]
+pub(crate) use outcome::Observed;
+pub(crate) use outcome::panic_words;
