@@ -1,7 +1,7 @@
 //! Echoes over WebSocket, and shows what the library counts on a page for Prometheus, both from one axum server.
 //!
 //! ```text
-//! cargo run --release --example prometheus --features axum,metrics [-- ADDR]
+//! cargo run --release --features axum,metrics --example prometheus [-- ADDR]
 //! ```
 //!
 //! Connections are at `ws://ADDR/`, the page is at `http://ADDR/metrics`. ADDR is 127.0.0.1:9001 by default. The metrics are

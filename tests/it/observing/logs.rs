@@ -65,22 +65,18 @@ async fn a_connection_is_a_span_and_its_end_is_an_event() {
         assert!(ws.next().await.is_none());
         Ok(())
     };
-    serving(
-        server,
-        move |ws, request| application(ws, request),
-        async |address| {
-            let url = format!("ws://{address}/chat%0d%0a?token=secret");
-            let client = Client::new(url).unwrap().header("x-forwarded-for", "192.0.2.7").unwrap();
-            let (mut ws, _) = client.connect().await.unwrap();
-            ws.close(CloseCode::try_from(4000).unwrap(), FORGED).await.unwrap();
-            let closed = said(&lines, "connection closed").await;
-            let span = "websocket{ peer=192.0.2.7 path=/chat%0d%0a}: ";
-            let end = format!("connection closed code=4000 reason={ESCAPED} cause=Clean initiator=Peer");
-            assert_eq!(unnumbered(&closed), format!("DEBUG {span}{end}"));
-            assert_eq!(unnumbered(&said(&lines, "inside").await), format!("INFO {span}inside"));
-            assert_eq!(lines.with("secret"), [""; 0]);
-        },
-    )
+    serving(server, application, async |address| {
+        let url = format!("ws://{address}/chat%0d%0a?token=secret");
+        let client = Client::new(url).unwrap().header("x-forwarded-for", "192.0.2.7").unwrap();
+        let (mut ws, _) = client.connect().await.unwrap();
+        ws.close(CloseCode::try_from(4000).unwrap(), FORGED).await.unwrap();
+        let closed = said(&lines, "connection closed").await;
+        let span = "websocket{ peer=192.0.2.7 path=/chat%0d%0a}: ";
+        let end = format!("connection closed code=4000 reason={ESCAPED} cause=Clean initiator=Peer");
+        assert_eq!(unnumbered(&closed), format!("DEBUG {span}{end}"));
+        assert_eq!(unnumbered(&said(&lines, "inside").await), format!("INFO {span}inside"));
+        assert_eq!(lines.with("secret"), [""; 0]);
+    })
     .await;
 }
 
