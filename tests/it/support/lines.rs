@@ -1,15 +1,18 @@
 //! Log lines and spans as a subscriber gets them: what it is given to print is not made any safer here.
 
 use std::{
+    cell::RefCell,
     fmt::{Debug, Write as _},
-    sync::{Arc, Mutex},
+    rc::Rc,
+    sync::Once,
 };
 
 use tracing::{
-    Event, Subscriber,
+    Event, Metadata, Subscriber,
+    callsite::rebuild_interest_cache,
     field::{Field, Visit},
     span::{Attributes, Id},
-    subscriber::DefaultGuard,
+    subscriber::{Interest, set_global_default},
 };
 use tracing_subscriber::{
     Layer, Registry,
@@ -17,20 +20,44 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+thread_local! {
+    static RECORDING: RefCell<Option<Lines>> = const { RefCell::new(None) };
+}
+
 /// `LEVEL span{field=value …}: message field=value …`, of this library and of these tests, on this thread.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Lines(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Lines(Rc<RefCell<Vec<String>>>);
+
+/// Records until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Recording(());
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        RECORDING.take();
+    }
+}
 
 impl Lines {
     /// Records all levels until the guard is dropped.
-    pub(crate) fn record() -> (Self, DefaultGuard) {
+    ///
+    /// The subscriber is one for all threads: while one thread alone has its own, tracing takes a line that another thread
+    /// writes first for one that nobody wants, for ever.
+    pub(crate) fn record() -> (Self, Recording) {
+        static INSTALLED: Once = Once::new();
+        INSTALLED.call_once(|| set_global_default(Registry::default().with(Recorder)).expect("the only one"));
+        rebuild_interest_cache();
         let lines = Self::default();
-        let guard = tracing::subscriber::set_default(Registry::default().with(lines.clone()));
-        (lines, guard)
+        RECORDING.set(Some(lines.clone()));
+        (lines, Recording(()))
+    }
+
+    fn recording() -> Option<Self> {
+        RECORDING.with_borrow(Clone::clone)
     }
 
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.0.borrow().clone()
     }
 
     /// Those with these words.
@@ -55,8 +82,25 @@ impl Visit for Written {
     }
 }
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+struct Recorder;
+
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("wireline") || metadata.target().starts_with("it")
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recorder {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if is_ours(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        is_ours(metadata)
+    }
+
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if Lines::recording().is_none() {
+            return;
+        }
         let mut written = Written::default();
         attributes.record(&mut written);
         let span = context.span(id).unwrap();
@@ -65,16 +109,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let target = event.metadata().target();
-        if !target.starts_with("wireline") && !target.starts_with("it") {
-            return;
-        }
+        let Some(lines) = Lines::recording() else { return };
         let mut line = format!("{} ", event.metadata().level());
         for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
             line += span.extensions().get::<String>().map_or("", String::as_str);
         }
         let mut written = Written::default();
         event.record(&mut written);
-        self.0.lock().unwrap().push(line + &written.0);
+        lines.0.borrow_mut().push(line + &written.0);
     }
 }
