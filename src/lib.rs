@@ -66,6 +66,21 @@
 //! An async method is _cancel-safe_ if dropping its future before it is ready loses nothing, repeats nothing and tears
 //! nothing apart. Every method of [`WebSocket`] is.
 //!
+//! # Logs, counters and metrics
+//!
+//! Every connection counts what passes over it: [`WebSocket::stats`]. With the feature `metrics`, [`metrics`] publishes that.
+//!
+//! Log lines and spans are [`tracing`](https://docs.rs/tracing)'s. An application that [`Server`], or `serve` and `on_upgrade`
+//! in [`upgrade`], runs is inside of a span `websocket` of level INFO, and its own lines with it: `id`, a number; `peer`, the
+//! client's address, behind a trusted proxy too; `path`, without the query, which may hold tokens. A task that the application
+//! starts takes it along with tracing's `in_current_span`. The end is an event of level DEBUG there, with `code`, `reason`,
+//! `cause` and `initiator`. Failed opening handshakes and errors of applications are at DEBUG, pauses of accepting at WARN,
+//! panics at ERROR.
+//!
+//! What a peer can provoke is at most ten lines of its kind in a second, then the number of those that were left out; what
+//! a peer wrote has its control characters escaped; and no payload is in any line. Where nobody subscribes, a span costs a
+//! connection a pointer.
+//!
 //! # Features
 //!
 //! - `tls` (default): `wss` by rustls with its own default provider and Mozilla's root certificates.
@@ -73,6 +88,7 @@
 //! - `deflate` (default): permessage-deflate (RFC 7692), once a configuration turns it on.
 //! - `hyper`: WebSockets from requests that hyper 1 has read, over HTTP/1.1 and HTTP/2 (RFC 8441).
 //! - `axum`: the same as an extractor for axum 0.8.
+//! - `metrics`: [`metrics`] through the facade of that name.
 //! - `native-roots`: the operating system's root certificates beside Mozilla's.
 
 pub mod server;
@@ -90,6 +106,10 @@ pub mod proto;
 
 mod websocket;
 
+pub mod metrics;
+
+mod logging;
+
 mod config;
 mod error;
 
@@ -98,7 +118,7 @@ pub use config::Config;
 pub use error::{Error, Result};
 pub use proto::{
     CloseCode, CloseFrame, Limits, Message, Role, Timings, Utf8Bytes,
-    connection::{Cause, CloseRecord, Ending, Event, Initiator},
+    connection::{Cause, CloseRecord, Compressed, Ending, Event, Initiator, Stats},
 };
 pub use server::{Server, accept};
 pub use transport::{Security, Transport};

@@ -18,6 +18,7 @@ use crate::{
         timeouts::{Key, Target, Timeout, Timeouts},
         util::Token,
     },
+    logging::Log,
     proto::{connection::after, deflate::DeflateConfig},
     server::panic_words,
     websocket::{Alarm, now},
@@ -132,7 +133,7 @@ impl<H: Handler> Agent<H> {
             Ok(result) => Ok(result?),
             Err(panic) => {
                 let details = format!("handler panicked: {}", panic_words(&*panic));
-                tracing::error!("{details}; its connection is closed");
+                Log::shared().panicked(now(), "handler", panic_words(&*panic));
                 Err(Raised::Panic(Error::new(ErrorKind::Internal, details)))
             }
         }
@@ -318,7 +319,7 @@ pub(crate) fn contain<T>(whose: &'static str, callback: impl FnOnce() -> T) -> O
     match catch_unwind(AssertUnwindSafe(callback)) {
         Ok(value) => Some(value),
         Err(panic) => {
-            tracing::error!("{whose} panicked: {}", panic_words(&*panic));
+            Log::shared().panicked(now(), whose, panic_words(&*panic));
             None
         }
     }

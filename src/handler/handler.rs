@@ -8,8 +8,10 @@ use crate::{
         CloseCode, Error, ErrorKind, Frame, Handshake, Message, Request, Response, Result,
         util::{SslStream, TcpStream, Timeout, Token},
     },
+    logging::{Escaped, Log},
     proto::deflate::DeflateConfig,
     tls::Session,
+    websocket::now,
 };
 
 /// What an application does with one connection.
@@ -152,7 +154,7 @@ pub trait Handler {
     /// the peer's; [`CloseCode::Status`] if its Close frame had none, [`CloseCode::Abnormal`] if there was no valid Close
     /// frame.
     fn on_close(&mut self, code: CloseCode, reason: &str) {
-        tracing::debug!(?code, reason, "handler: closed");
+        tracing::debug!(?code, reason = %Escaped(reason), "handler: closed");
     }
 
     /// Something went wrong: on the connection, or in a callback. It comes before the [`on_close`](Self::on_close) that it
@@ -160,7 +162,7 @@ pub trait Handler {
     fn on_error(&mut self, err: Error) {
         match &err.kind {
             ErrorKind::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-            _ => tracing::error!(error = ?err, "handler: error"),
+            _ => Log::shared().handler_failed(now(), &err),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
         hub::{Hub, OwnerCommand, Place},
         opening::{Ended, Origin, connection},
     },
+    metrics,
     server::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection},
     tls::TlsAcceptor,
     websocket::{Alarm, now},
@@ -261,6 +262,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
                 if self.paused.may_warn() {
                     tracing::warn!(%error, "cannot accept connections, pausing");
                 }
+                metrics::accept_paused();
                 self.paused.until = Some(now() + self.paused.next);
                 self.paused.next = (self.paused.next * 2).min(LAST_PAUSE);
                 Ok(())

@@ -402,7 +402,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         if !frame.is_final() {
             return self.error(Error::from(crate::Error::Peer(Violation::FragmentedControl)).into());
         }
-        let farewell = Farewell::of(frame.into_payload().bytes());
+        let payload = frame.into_payload();
+        let farewell = Farewell::of(payload.bytes());
         if let Some(told) = farewell.told {
             self.told(told);
         }
@@ -410,7 +411,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             self.agent.tell(|handler| handler.on_error(error));
         }
         self.answer(farewell.answer);
-        self.inner.close_received();
+        self.inner.close_received(proto::CloseFrame::parse(payload.bytes()).ok().flatten());
     }
 
     fn told(&mut self, (code, reason): (CloseCode, String)) {

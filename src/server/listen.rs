@@ -16,9 +16,12 @@ use tokio::{
     net::{TcpListener, ToSocketAddrs},
     sync::oneshot,
 };
+use tracing::Instrument;
 
 use crate::{
     Config, Error, Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics,
     proto::{
         Awaited, CloseCode,
         deflate::DeflateConfig,
@@ -29,7 +32,7 @@ use crate::{
         Acceptor, Listener, Origins, ProxyProtocol, Tracker,
         acceptor::Arrived,
         listener::{self, Arrival},
-        outcome::{Boxed, code, see_through},
+        outcome::{Boxed, Observed, see_through},
     },
     tls::TlsAcceptor,
     transport::Transport,
@@ -329,6 +332,7 @@ impl Server {
             max_handshakes: self.max_handshakes,
             open: Arc::default(),
             max_connections: self.max_connections,
+            log: Arc::default(),
             application,
         });
         let mut listeners = self.listeners;
@@ -349,6 +353,7 @@ impl Server {
                         warned = Some(now());
                         tracing::warn!(%error, "cannot accept connections, pausing");
                     }
+                    metrics::accept_paused();
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LAST_PAUSE);
                 }
@@ -401,6 +406,7 @@ struct Shared<F> {
     max_handshakes: usize,
     open: Arc<AtomicUsize>,
     max_connections: usize,
+    log: Arc<Log>,
     application: F,
 }
 
@@ -494,26 +500,27 @@ where
         let opened = handshake.as_mut().await;
         drop(handshake);
         let Some(opened) = opened else { return };
-        let lease;
+        let (lease, observed);
         let mut application = pin!({
             // Moved first: else the emptied box would live as long as the connection.
             let boxed = opened;
             let Opened { mut ws, request, shared } = *boxed;
             lease = lend(&mut ws);
+            observed = Observed { span: ConnectionSpan::of(&request), log: Arc::clone(&shared.log) };
             let call = AssertUnwindSafe(|| (shared.application)(ws, request));
-            let (called, returned) = lease.watch(|| catch_unwind(call));
+            let (called, returned) = observed.span.within(|| lease.watch(|| catch_unwind(call)));
             let (application, code) = match called {
                 Ok(application) => (Some(application), CloseCode::NORMAL),
-                Err(panic) => (None, code(Err(panic))),
+                Err(panic) => (None, observed.span.within(|| observed.code(Err(panic)))),
             };
             // The closure itself let go of the connection, before there was a future.
             if let Some(connection) = returned {
-                spawn(close(connection, code));
+                observed.span.within(|| spawn(close(connection, code).in_current_span()));
             }
             let Some(application) = application else { return };
             AssertUnwindSafe(application).catch_unwind()
         });
-        see_through(&lease, application.as_mut()).await;
+        see_through(&lease, &observed, application.as_mut()).await;
     }
 }
 
@@ -526,8 +533,8 @@ impl<F> Handshake<F> {
                 None
             }
             Err(error) => {
-                let source = error.source().map(tracing::field::display);
-                tracing::debug!(?peer, %error, source, "opening handshake failed");
+                metrics::handshake_failed(&error);
+                self.shared.log.handshake_failed(now(), Some(peer), &error);
                 None
             }
         }

@@ -27,4 +27,4 @@ pub use listener::Listener;
 pub use origin::Origins;
 pub(crate) use outcome::panic_words;
 #[cfg(feature = "hyper")]
-pub(crate) use outcome::see_through;
+pub(crate) use outcome::{Observed, see_through};

@@ -67,12 +67,15 @@ use tower_service::Service;
 
 use crate::{
     Config, Error, Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics,
     proto::{
         deflate::DeflateConfig,
         handshake::{HandshakeError, Judged, Refusal, judge, judge_extended_connect},
     },
     server::{Acceptor, BoxError, Origins, Tracker},
     upgrade::hyper::{Guard, Pending, Upgraded, protocol},
+    websocket::now,
 };
 
 /// A request to open a connection, by GET over HTTP/1.1 or by extended CONNECT over HTTP/2: an extractor.
@@ -213,6 +216,7 @@ impl WebSocketUpgrade {
         F: FnOnce(WebSocket<Upgraded>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
     {
+        let span = ConnectionSpan::of(&self.head);
         let upgrade = match self.acceptor.agree_to(self.judged, self.head) {
             Ok(upgrade) => upgrade,
             Err(refusal) => {
@@ -220,7 +224,7 @@ impl WebSocketUpgrade {
                 return refusal.into_response().map(Body::from);
             }
         };
-        let (response, upgrading) = self.pending.open(upgrade);
+        let (response, upgrading) = self.pending.open(upgrade, span);
         let on_failed_upgrade = self.on_failed_upgrade;
         spawn(async move {
             if let Err(error) = upgrading.serve(callback).await {
@@ -312,7 +316,7 @@ fn spawn(connection: impl Future<Output = ()> + Send + 'static) {
 }
 
 fn log(error: Error) {
-    tracing::debug!(%error, source = std::error::Error::source(&error), "opening handshake failed");
+    Log::shared().handshake_failed(now(), None, &error);
 }
 
 impl fmt::Debug for WebSocketUpgrade {
@@ -332,10 +336,12 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
         let judged = match head.version() {
             Version::HTTP_2 => judge_extended_connect(&head, protocol(&head)),
             _ => judge(&head),
-        }?;
+        };
+        let judged = judged.inspect_err(|_| metrics::handshake_refused())?;
         let acceptor = parts.extensions.get::<Acceptor>().cloned();
         if let Some(acceptor) = &acceptor {
-            acceptor.check_origin(&head).map_err(|refusal| match head.version() {
+            let admitted = acceptor.check_origin(&head).inspect_err(|_| metrics::handshake_refused());
+            admitted.map_err(|refusal| match head.version() {
                 Version::HTTP_2 => refusal.on_stream(),
                 _ => refusal,
             })?;

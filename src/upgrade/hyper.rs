@@ -54,8 +54,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     Result, WebSocket,
+    logging::{ConnectionSpan, Log},
+    metrics,
     proto::handshake::Refusal,
-    server::{Acceptor, BoxError, see_through},
+    server::{Acceptor, BoxError, Observed, see_through},
     upgrade::{Upgrade, guard::Watched},
     websocket::{Counter, Lendable, lend, until_cut, within},
 };
@@ -76,7 +78,8 @@ pub fn upgrade<B>(acceptor: &Acceptor, request: &mut Request<B>) -> Result<(Resp
         Version::HTTP_2 => acceptor.extended_connect(request, protocol(request)),
         _ => acceptor.upgrade(request),
     }?;
-    Ok(Pending::take(request.extensions_mut())?.open(upgrade))
+    let span = ConnectionSpan::of(request);
+    Ok(Pending::take(request.extensions_mut())?.open(upgrade, span))
 }
 
 /// What a request brings that may become a connection.
@@ -94,12 +97,12 @@ impl Pending {
     }
 
     /// The response, and what it opens.
-    pub(super) fn open(self, upgrade: Upgrade) -> (Response<()>, Upgrading) {
+    pub(super) fn open(self, upgrade: Upgrade, span: ConnectionSpan) -> (Response<()>, Upgrading) {
         let mut response = upgrade.response().clone();
         if let Some(watched) = &self.watched {
             watched.mark(&mut response);
         }
-        (response, Upgrading::new(upgrade, self))
+        (response, Upgrading::new(upgrade, self, span))
     }
 }
 
@@ -129,23 +132,24 @@ pub(super) fn protocol<B>(request: &Request<B>) -> Option<&str> {
 #[must_use = "nothing opens unless it is awaited"]
 pub struct Upgrading {
     opening: Pin<Box<dyn Future<Output = Result<WebSocket<Upgraded>>> + Send>>,
+    span: ConnectionSpan,
 }
 
 impl Upgrading {
-    fn new(upgrade: Upgrade, pending: Pending) -> Self {
+    fn new(upgrade: Upgrade, pending: Pending, span: ConnectionSpan) -> Self {
         let Pending { on_upgrade, watched } = pending;
         let opening = async move {
             let deadline = upgrade.config.timings.handshake;
             let entry = upgrade.entry.clone();
             let handed = within(deadline, async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) });
-            let handed = until_cut(entry.as_deref(), handed).await?;
+            let handed = until_cut(entry.as_deref(), handed).await.inspect_err(metrics::handshake_failed)?;
             if watched.is_some_and(|watched| !watched.is_confirmed()) {
                 return Err(io::Error::other("another response took the place of the one that opens").into());
             }
             // What hyper has read ahead comes out of its stream first.
             Ok(upgrade.over(Upgraded(TokioIo::new(handed)), &[]))
         };
-        Self { opening: Box::pin(opening) }
+        Self { opening: Box::pin(opening), span }
     }
 
     /// Runs an application on the connection, as [`Server::serve`](crate::Server::serve) does: when its future ends, or
@@ -164,10 +168,12 @@ impl Upgrading {
         F: FnOnce(WebSocket<Upgraded>) -> Fut,
         Fut: Future<Output = Result<(), BoxError>>,
     {
+        let span = self.span.clone();
         let mut ws = self.await?;
+        let observed = Observed { span, log: Log::shared() };
         let lease = lend(&mut ws);
         let application = pin!(AssertUnwindSafe(async move { application(ws).await }).catch_unwind());
-        see_through(&lease, application).await;
+        see_through(&lease, &observed, application).await;
         Ok(())
     }
 }

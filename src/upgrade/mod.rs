@@ -24,7 +24,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Config, Role, WebSocket,
+    Config, Role, WebSocket, metrics,
     proto::{
         Misuse,
         deflate::Agreed,
@@ -65,7 +65,8 @@ impl Acceptor {
     /// # }
     /// ```
     pub fn upgrade<B>(&self, request: &Request<B>) -> Result<Upgrade, Refusal> {
-        self.agree_to(judge(request)?, head(request))
+        let judged = judge(request).inspect_err(|_| metrics::handshake_refused())?;
+        self.agree_to(judged, head(request))
     }
 
     /// Judges an extended CONNECT request of HTTP/2 (RFC 8441), whose `:protocol` is `protocol`; as
@@ -86,12 +87,14 @@ impl Acceptor {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     pub fn extended_connect<B>(&self, request: &Request<B>, protocol: Option<&str>) -> Result<Upgrade, Refusal> {
-        self.agree_to(judge_extended_connect(request, protocol)?, head(request))
+        let judged = judge_extended_connect(request, protocol).inspect_err(|_| metrics::handshake_refused())?;
+        self.agree_to(judged, head(request))
     }
 
     fn agree_to(&self, judged: Judged, mut request: Request<()>) -> Result<Upgrade, Refusal> {
         // Whether the other server or a proxy ends TLS is known where a `Peer` among the extensions says it.
         let answered = self.respond(judged, &mut request);
+        let answered = answered.inspect_err(|_| metrics::handshake_refused());
         let mut response = answered.map_err(|turned| match (turned, request.version()) {
             (Turned::Refused(refusal), Version::HTTP_2) => refusal.on_stream(),
             (Turned::Refused(refusal), _) => refusal,

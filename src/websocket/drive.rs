@@ -59,7 +59,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
         let message = self.connection.plain_message(self.input.pending()?, &self.config.limits)?;
         self.budget -= 1;
-        message.map_err(|violation| self.failed(violation.into())).ok()
+        match message {
+            Ok(message) => {
+                self.connection.message_received();
+                Some(message)
+            }
+            Err(violation) => {
+                self.failed(violation.into());
+                None
+            }
+        }
     }
 
     /// Reads and drops until the connection has ended.
@@ -203,9 +212,11 @@ where
             && let Some(mut spare) = self.connection.spare()
         {
             let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
+            self.bytes_received += read as u64;
             return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
         }
         let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
+        self.bytes_received += read as u64;
         Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
     }
 }

@@ -100,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             {
                 entry.late();
             }
+            self.report_end();
             self.input.discard();
             self.alarm.stop();
             self.wakers.wake();
@@ -126,7 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             self.input.discard();
             match poll_read_buf(Pin::new(&mut self.io), cx, self.input.room()) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(read)) => drained = drained.saturating_add(u32::try_from(read).unwrap_or(u32::MAX)),
+                Poll::Ready(Ok(read)) => {
+                    self.bytes_received += read as u64;
+                    drained = drained.saturating_add(u32::try_from(read).unwrap_or(u32::MAX));
+                }
                 Poll::Pending => {
                     self.input.discard();
                     self.phase = Phase::Drain(drained);

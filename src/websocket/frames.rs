@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     Config, Error,
     proto::{
-        Frame, Opcode, Role,
+        CloseFrame, Frame, Opcode, Role,
         codec::{decoder::Masking, encoder::Output},
         connection::{Collector, Connection, Outgoing, SharedForm},
         deflate::{Agreed, Compression},
@@ -48,6 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     /// Queues a frame, a data frame in fragments of `fragment_size`.
     pub(crate) fn put(&mut self, frame: Frame, fragment_size: Option<usize>) {
         if self.transport != Transported::Broken {
+            self.connection.frame_sent(frame.opcode, frame.fin, &frame.payload, now);
             let out = self.output.get_or_insert_with(Queue::take);
             let deflate = self.config.deflate.as_ref();
             let how = Outgoing { fragment_size, compression: Compression::default(), deflate };
@@ -75,6 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
             let out = self.output.get_or_insert_with(Queue::take);
             out.put_shared(frames);
             out.end_frame();
+            self.connection.message_sent();
         }
     }
 
@@ -107,8 +109,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     }
 
     /// The peer's Close frame was received. What is queued goes out, and the connection ends.
-    pub(crate) fn close_received(&mut self) {
-        self.connection.close_received(None);
+    pub(crate) fn close_received(&mut self, frame: Option<CloseFrame>) {
+        self.connection.close_received(frame);
         self.connection.close_put(now());
         self.phase = Phase::Flush;
     }

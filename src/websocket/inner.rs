@@ -13,10 +13,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     Config, Error, Result,
+    metrics::Reporter,
     proto::{
         Awaited, CloseFrame, Message, Misuse, Role,
         codec::decoder::Masking,
-        connection::{Cause, Connection, Due, Ending, Outgoing, Receiver},
+        connection::{Cause, Connection, Due, Ending, Outgoing, Receiver, Stats},
         deflate::{Agreed, Compression},
     },
     websocket::{
@@ -44,6 +45,10 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) input: Input,
     pub(super) output: Option<Box<Queue>>,
     pub(super) alarm: Alarm,
+    /// Bytes that the transport gave and took.
+    pub(super) bytes_received: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) reporter: Reporter,
     pub(super) wakers: Wakers,
     /// What `poll_next` will yield as its last item.
     pub(super) failure: Option<Box<Error>>,
@@ -108,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     pub(super) fn over(io: S, connection: Connection<R>, config: Arc<Config>, read_ahead: &[u8]) -> Self {
+        let reporter = Reporter::opened(connection.role());
         Self {
             io,
             connection,
@@ -115,6 +121,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             input: Input::new(read_ahead),
             output: None,
             alarm: Alarm::default(),
+            bytes_received: read_ahead.len() as u64,
+            bytes_sent: 0,
+            reporter,
             wakers: Wakers::default(),
             failure: None,
             subprotocol: None,
@@ -266,7 +275,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             if self.connection.is_urgent() {
                 let out = self.output.get_or_insert_with(Queue::take);
                 if let Some(mut front) = out.front() {
-                    self.connection.urgent(&mut random::mask, &mut front);
+                    self.connection.urgent(now(), &mut random::mask, &mut front);
                 }
             }
             let Some(out) = &mut self.output else { break };
@@ -277,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
                 break;
             }
             let until = if self.connection.is_urgent() { Until::Boundary } else { Until::End };
-            ready!(out.poll_write(&mut self.io, cx, until))?;
+            self.bytes_sent += ready!(out.poll_write(&mut self.io, cx, until))? as u64;
             self.connection.write_blocked(None);
             self.transport = Transported::Held;
         }
@@ -298,6 +307,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             };
             let Some(deadline) = deadline else { return Poll::Pending };
             ready!(self.alarm.poll(cx, deadline));
+            let stats = self.stats();
+            self.reporter.publish(self.connection.role(), &stats);
             let now = now().max(deadline);
             let due = match watch {
                 Watch::All => self.connection.handle_timeout(now, timings),
@@ -339,10 +350,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         self.wakers.wake();
     }
 
-    pub(crate) fn queued(&self) -> usize {
-        self.output.as_ref().map_or(0, |out| out.len())
-    }
-
     fn check_sendable(&self) -> Result<()> {
         if self.connection.is_open() && self.transport != Transported::Broken {
             return Ok(());
@@ -355,9 +362,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     }
 }
 
+impl<S, R> Inner<S, R> {
+    pub(crate) fn queued(&self) -> usize {
+        self.output.as_ref().map_or(0, |out| out.len())
+    }
+
+    /// What has passed, and how it is doing.
+    pub(super) fn stats(&self) -> Stats {
+        let (bytes_received, bytes_sent, queued) = (self.bytes_received, self.bytes_sent, self.queued());
+        Stats { bytes_received, bytes_sent, queued, ..self.connection.stats() }
+    }
+
+    /// Counts this connection as closed, once.
+    pub(super) fn report_end(&mut self) {
+        let stats = self.stats();
+        self.reporter.closed(self.connection.role(), &stats, self.connection.ending());
+    }
+}
+
 /// A connection that is dropped with something left gives its buffers back too.
 impl<S, R> Drop for Inner<S, R> {
     fn drop(&mut self) {
+        if self.phase != Phase::Gone {
+            self.report_end();
+        }
         self.input.discard();
         if let Some(out) = self.output.take() {
             out.give();

@@ -16,9 +16,10 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
 };
+use tracing::Instrument;
 
 use crate::{
-    Transport, WebSocket,
+    Transport, WebSocket, logging,
     proto::{Awaited, CloseCode, CloseFrame},
     websocket::{entry::Entry, inner::Inner, wakers::Side},
 };
@@ -120,7 +121,7 @@ fn give_back<S: Lendable>(mut inner: Box<Inner<S>>) {
         S::counter().with_borrow_mut(|counter| counter.returned = Some(inner));
     } else if let Ok(runtime) = Handle::try_current() {
         // The application gave it to another task, which is done with it.
-        runtime.spawn(close(inner, CloseCode::NORMAL));
+        runtime.spawn(close(inner, CloseCode::NORMAL).in_current_span());
     }
 }
 
@@ -144,4 +145,5 @@ pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut inner: Box<Inne
     inner.start_close(Some(CloseFrame::bare(code)));
     // How it ended is for the application, which has let go of it.
     let _ = poll_fn(|cx| inner.poll_closed(cx, Side::Reader)).await;
+    logging::closed(inner.ending());
 }

@@ -38,7 +38,7 @@ use crate::{
     Config, Error, Result,
     proto::{
         CloseCode, CloseFrame, Message, Role,
-        connection::{Ending, Event},
+        connection::{Ending, Event, Stats},
         deflate::Compression,
     },
 };
@@ -290,6 +290,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// How the connection ended; `None` while it has not.
     pub fn ending(&self) -> Option<&Ending> {
         self.inner.peek().ending()
+    }
+
+    /// What has passed over the connection, and how it is doing: messages and bytes both ways, the round-trip time, what
+    /// compression came to. Counting is always on; this looks at the counters, after the end too.
+    ///
+    /// ```no_run
+    /// # async fn example(mut ws: wireline::WebSocket<tokio::net::TcpStream>) -> wireline::Result<()> {
+    /// while let Some(message) = ws.next().await {
+    ///     ws.feed(message?).await?;
+    /// }
+    /// let stats = ws.stats();
+    /// println!("{} messages, {} bytes, {:?}", stats.messages_received, stats.bytes_received, stats.round_trip);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.inner.peek().stats()
     }
 
     /// The settings this connection was opened with.

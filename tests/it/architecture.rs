@@ -43,15 +43,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["proto"]),
     ("error", &["proto"]),
     ("transport", &[]),
+    ("metrics", &["proto", "error"]),
+    ("logging", &["proto", "error"]),
     // A server lends out connections over its own transport.
-    ("websocket", &["proto", "config", "error", "transport"]),
+    ("websocket", &["proto", "config", "error", "transport", "metrics", "logging"]),
     ("tls", &["proto::error", "error", "transport"]),
     // It accepts by the same rules as `Server`.
-    ("handler", &["proto", "config", "error", "transport", "tls", "websocket", "server"]),
+    ("handler", &["proto", "config", "error", "transport", "tls", "metrics", "logging", "websocket", "server"]),
     ("client", &["proto", "config", "error", "transport", "tls", "websocket"]),
-    ("server", &["proto", "config", "error", "transport", "tls", "websocket"]),
+    ("server", &["proto", "config", "error", "transport", "tls", "metrics", "logging", "websocket"]),
     // It accepts by the same rules, what another server has read.
-    ("upgrade", &["proto", "config", "error", "websocket", "server"]),
+    ("upgrade", &["proto", "config", "error", "metrics", "logging", "websocket", "server"]),
 ];
 
 /// `proto/mod.rs`: its row is for that file alone, so that a new module below it needs a row of its own.

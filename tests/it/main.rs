@@ -25,6 +25,7 @@ mod draining;
 mod finishing;
 mod halves;
 mod liveness;
+mod observing;
 mod upgrade;
 
 #[cfg(feature = "tls")]

@@ -262,12 +262,16 @@ impl Receive for Connection<Collector> {
             Collector::Messages(messages) => messages.plain_message(input, limits),
         };
         if let Some(message) = plain {
-            return Ok(Step::Item(Collected::of(message?)));
+            let message = message?;
+            self.message_received();
+            return Ok(Step::Item(Collected::of(message)));
         }
-        match &mut self.receiver {
+        let step = match &mut self.receiver {
             Collector::Frames(frames) => frames.step(input, limits),
             Collector::Messages(messages) => messages.step(input, limits, self.deflate.as_deref_mut()).map(collected),
-        }
+        }?;
+        self.counted(&step);
+        Ok(step)
     }
 
     fn spare(&mut self) -> Option<Spare<'_>> {
@@ -278,16 +282,26 @@ impl Receive for Connection<Collector> {
     }
 
     fn filled(&mut self, read: usize) -> Result<Step<Collected>, Fault> {
-        match &mut self.receiver {
+        let step = match &mut self.receiver {
             Collector::Frames(frames) => frames.filled(read),
             Collector::Messages(messages) => messages.filled(read).map(collected),
-        }
+        }?;
+        self.counted(&step);
+        Ok(step)
     }
 
     fn is_unfinished(&self) -> bool {
         match &self.receiver {
             Collector::Frames(_) => false,
             Collector::Messages(messages) => messages.is_unfinished(),
+        }
+    }
+}
+
+impl Connection<Collector> {
+    fn counted(&mut self, step: &Step<Collected>) {
+        if let Step::Item(Collected { fin, opcode, payload, .. }) = step {
+            self.frame_received(*opcode, *fin, payload.bytes());
         }
     }
 }

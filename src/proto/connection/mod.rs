@@ -8,6 +8,7 @@ mod compression;
 mod receive;
 mod send;
 mod state;
+mod stats;
 mod timers;
 
 use bytes::Bytes;
@@ -21,12 +22,14 @@ pub(crate) use compression::SharedForm;
 pub(crate) use receive::VIEW_FROM;
 pub(crate) use receive::{Receive, Receiver, Step};
 pub(crate) use send::Outgoing;
+pub use stats::{Compressed, Stats};
 pub(crate) use timers::{Due, after};
 
 use closing::Closing;
 use compression::Extension;
 use send::Urgent;
 use state::{State, Transition};
+use stats::Passed;
 use timers::Timers;
 
 /// Something that arrived, control frames included.
@@ -81,6 +84,7 @@ pub(crate) struct Connection<R = Receiver> {
     timers: Timers,
     closing: Option<Box<Closing>>,
     deflate: Option<Box<Extension>>,
+    passed: Passed,
 }
 
 impl<R> Connection<R> {
@@ -93,6 +97,7 @@ impl<R> Connection<R> {
             timers: Timers::new(now),
             closing: None,
             deflate: None,
+            passed: Passed::default(),
         }
     }
 

@@ -395,7 +395,9 @@ impl Receive for Connection<Receiver> {
             return Ok(Step::NeedMore);
         }
         if let Some(message) = self.receiver.plain_message(input, limits) {
-            return Ok(Step::Item(Event::Message(message?)));
+            let message = message?;
+            self.message_received();
+            return Ok(Step::Item(Event::Message(message)));
         }
         let step = self.receiver.step(input, limits, self.deflate.as_deref_mut())?;
         self.observed(step)
@@ -433,6 +435,11 @@ impl<R> Connection<R> {
 impl Connection<Receiver> {
     /// Makes an event of what arrived, and deals with control frames.
     fn observed(&mut self, step: Step<Arrived>) -> Result<Step<Event>, Fault> {
+        match &step {
+            Step::Item(Arrived::Message(_)) => self.message_received(),
+            Step::Item(Arrived::Control(opcode, payload)) => self.frame_received(*opcode, true, payload),
+            Step::NeedMore | Step::Progress => {}
+        }
         Ok(match step {
             Step::NeedMore => Step::NeedMore,
             Step::Progress => Step::Progress,

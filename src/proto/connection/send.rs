@@ -1,4 +1,7 @@
-use std::iter::{once, repeat};
+use std::{
+    iter::{once, repeat},
+    time::Instant,
+};
 
 use bytes::Bytes;
 
@@ -64,6 +67,7 @@ impl<R> Connection<R> {
         out: &mut impl Output,
     ) -> Result<(), Misuse> {
         self.step(Transition::SendData)?;
+        self.message_sent();
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         self.put(Frame::new(opcode, message.into_bytes()), how, masks, out);
         Ok(())
@@ -84,6 +88,7 @@ impl<R> Connection<R> {
             && (frame.fin, frame.rsv) == (true, Rsv::NONE)
             && let Some(compressed) = extension.deflater.compress(&frame.payload, how.compression, config)
         {
+            extension.sent.add(frame.payload.len(), compressed.len());
             // RFC 7692 §6.1: compressed as a whole first, cut into fragments then, of which the first has RSV1.
             (frame.payload, frame.rsv) = (compressed, Rsv::RSV1);
         }
@@ -114,11 +119,12 @@ impl<R> Connection<R> {
     }
 
     /// Encodes the waiting Pong and Ping. `out` must stand at a frame boundary.
-    pub(crate) fn urgent(&mut self, masks: &mut impl FnMut() -> Mask, out: &mut impl Output) {
+    pub(crate) fn urgent(&mut self, now: Instant, masks: &mut impl FnMut() -> Mask, out: &mut impl Output) {
         let Some(slots) = self.urgent.0.take() else { return };
         let frames = [(Opcode::Pong, slots.pong), (Opcode::Ping, slots.ping)];
         for (opcode, payload) in frames {
             if let Some(payload) = payload {
+                self.frame_sent(opcode, true, &payload, || now);
                 let mask = self.mask(masks);
                 encode(Part { fin: true, rsv: Rsv::NONE, opcode, mask }, payload, out);
             }
