@@ -1,4 +1,10 @@
-use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Request, Response, StatusCode, Uri, uri::Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -293,7 +299,8 @@ impl Acceptor {
     {
         let entry = self.enter();
         let deadline = Some(self.config.timings.handshake);
-        until_cut(entry.as_deref(), self.accept_if(stream, arrived, deadline, entry.clone(), || Ok(()))).await
+        let accepting = pin!(self.accept_if(stream, arrived, deadline, entry.clone(), || Ok(())));
+        until_cut(entry.as_deref(), accepting).await
     }
 
     /// The same with what a server knows beside, the deadline where it has none of its own, the entry with its tracker, and

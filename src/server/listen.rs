@@ -446,7 +446,11 @@ impl<F> Shared<F> {
 
     async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint, entry: Option<Arc<Entry>>) -> Result<Opened<F>> {
         // Before the request can be read, nobody can be told that the server is going down.
-        let ready = while_serving(entry.as_deref(), self.ready(stream, peer)).await;
+        let ready = {
+            // Boxed: for most it is over at once, and a request may be long in coming.
+            let mut ready = Box::pin(self.ready(stream, peer));
+            while_serving(entry.as_deref(), ready.as_mut()).await
+        };
         let (stream, (endpoint, evidence), scheme) = ready.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))?;
         let arrived = Arrived { endpoint, evidence, scheme };
         let mut place = None;
@@ -542,7 +546,7 @@ impl<F> Handshake<F> {
 
     async fn run(&mut self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
         let deadline = self.shared.acceptor.settings().timings.handshake;
-        let opening = self.shared.open(stream, peer, self.entry.clone());
+        let opening = pin!(self.shared.open(stream, peer, self.entry.clone()));
         tokio::select! {
             biased;
             _ = &mut self.cut => Err(Error::Timeout(Awaited::Handshake)),

@@ -141,8 +141,9 @@ impl Upgrading {
         let opening = async move {
             let deadline = upgrade.config.timings.handshake;
             let entry = upgrade.entry.clone();
-            let handed = within(deadline, async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) });
-            let handed = until_cut(entry.as_deref(), handed).await.inspect_err(metrics::handshake_failed)?;
+            let handing = async { on_upgrade.await.map_err(|error| io::Error::other(error).into()) };
+            let handing = pin!(within(deadline, handing));
+            let handed = until_cut(entry.as_deref(), handing).await.inspect_err(metrics::handshake_failed)?;
             if watched.is_some_and(|watched| !watched.is_confirmed()) {
                 return Err(io::Error::other("another response took the place of the one that opens").into());
             }

@@ -9,7 +9,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering},
@@ -17,11 +17,14 @@ use std::{
     task::{Poll, Waker},
 };
 
-use futures_util::task::AtomicWaker;
+use futures_util::{FutureExt, task::AtomicWaker};
 use slab::Slab;
 use tokio::sync::Notify;
 
-use crate::{Error, Result, proto::Awaited, proto::CloseCode};
+use crate::{
+    Error, Result,
+    proto::{Awaited, CloseCode},
+};
 
 /// What all connections of a list are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,25 +229,35 @@ impl Drop for Entry {
 }
 
 /// The result, or `None` once there is an order that the work must not go on under.
-async fn unless<T>(entry: Option<&Entry>, stops: fn(Order) -> bool, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
+///
+/// No `async fn`, and the work is pinned by the caller: that would have room for it twice.
+fn unless<T>(
+    entry: Option<&Entry>,
+    stops: fn(Order) -> bool,
+    mut work: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    poll_fn(move |cx| {
         if entry.is_some_and(|entry| stops(entry.watch_in_task(cx.waker()))) {
             return Poll::Ready(None);
         }
         work.as_mut().poll(cx).map(Some)
     })
-    .await
 }
 
 /// What only makes sense while the server goes on; `None` when it does not.
-pub(crate) async fn while_serving<T>(entry: Option<&Entry>, work: impl Future<Output = T>) -> Option<T> {
-    unless(entry, |order| order != Order::Serve, work).await
+pub(crate) fn while_serving<T>(
+    entry: Option<&Entry>,
+    work: Pin<&mut impl Future<Output = T>>,
+) -> impl Future<Output = Option<T>> {
+    unless(entry, |order| order != Order::Serve, work)
 }
 
 /// An opening handshake, cut when everything is.
-pub(crate) async fn until_cut<T>(entry: Option<&Entry>, handshake: impl Future<Output = Result<T>>) -> Result<T> {
-    unless(entry, Order::is_cut, handshake).await.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))
+pub(crate) fn until_cut<T>(
+    entry: Option<&Entry>,
+    handshake: Pin<&mut impl Future<Output = Result<T>>>,
+) -> impl Future<Output = Result<T>> {
+    unless(entry, Order::is_cut, handshake).map(|done| done.unwrap_or(Err(Error::Timeout(Awaited::Handshake))))
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ where
         if input.len() == input.capacity() {
             input.reserve(HEAD_READ);
         }
-        let Some(read) = while_serving(entry, stream.read_buf(&mut input)).await else {
+        let Some(read) = while_serving(entry, pin!(stream.read_buf(&mut input))).await else {
             return Ok(Err(Refusal::going_down().into()));
         };
         if read? == 0 {
