@@ -155,6 +155,9 @@ impl<H: Handler> Agent<H> {
 
     /// The next command; `left` is what is left of this turn's budget.
     pub(crate) fn next(&mut self, left: &mut usize) -> Next {
+        if self.commands.is_empty() && !desk::in_use() && !self.place.mailbox.has_mail() {
+            return Next::Nothing;
+        }
         if self.commands.is_empty() && *left > 0 {
             match self.take_from_desk() {
                 Taken::One(command) => {
@@ -238,7 +241,7 @@ impl<H: Handler> Agent<H> {
     /// Ends a turn that comes to waiting; `false` if there is something to do before.
     pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
         let mailbox = &self.place.mailbox;
-        if !self.commands.is_empty() || !desk::is_clear(mailbox) || !mailbox.park(cx.waker()) {
+        if !self.commands.is_empty() || desk::in_use() || !mailbox.park(cx.waker()) {
             return false;
         }
         give_spare(std::mem::take(&mut self.commands));

@@ -2,7 +2,11 @@
 //!
 //! Everything on the desk was asked for before what waits in the mailbox: while something does, nothing is put here.
 
-use std::{cell::RefCell, collections::VecDeque, mem};
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    mem,
+};
 
 use crate::handler::{
     hub::Hub,
@@ -24,6 +28,14 @@ impl Desk {
 
 thread_local! {
     static DESK: RefCell<Desk> = const { RefCell::new(Desk::EMPTY) };
+    /// Whether something is on it: asked before and behind every frame.
+    static IN_USE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether something is on the desk of the connection whose turn it is on this thread.
+#[inline]
+pub(crate) fn in_use() -> bool {
+    IN_USE.get()
 }
 
 /// A connection's turn, until dropped. What is on the desk then is dropped too.
@@ -38,6 +50,7 @@ impl Sitting {
         DESK.with_borrow_mut(|desk| {
             let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
             desk.whose = address(mailbox);
+            IN_USE.set(false);
             Self { outer }
         })
     }
@@ -47,6 +60,7 @@ impl Drop for Sitting {
     fn drop(&mut self) {
         let left = DESK.try_with(|desk| {
             let mut desk = desk.borrow_mut();
+            IN_USE.set(self.outer.as_ref().is_some_and(|outer| !outer.commands.is_empty()));
             let keeps = desk.commands.is_empty() && desk.commands.capacity() <= SPARE_CAPACITY;
             match self.outer.take() {
                 None if keeps => {
@@ -84,8 +98,13 @@ fn put_if(mailbox: &Mailbox, command: Command, may: impl FnOnce(&mut Desk) -> bo
     // A thread that is ending takes no turns.
     let _ = DESK.try_with(|desk| {
         let mut desk = desk.borrow_mut();
-        if desk.whose == address(mailbox) && !mailbox.has_mail() && may(&mut desk) {
-            desk.commands.extend(command.take());
+        if desk.whose == address(mailbox)
+            && !mailbox.has_mail()
+            && may(&mut desk)
+            && let Some(command) = command.take()
+        {
+            desk.commands.push_back(command);
+            IN_USE.set(true);
         }
     });
     command
@@ -113,6 +132,7 @@ pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
             return Taken::Nothing;
         }
         desk.owes = 0;
+        IN_USE.set(false);
         if desk.commands.len() < 2 {
             return desk.commands.pop_front().map_or(Taken::Nothing, Taken::One);
         }
@@ -131,13 +151,9 @@ pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
             return (VecDeque::new(), 0);
         }
         let owed = usize::from(mem::take(&mut desk.owes) != 0);
+        IN_USE.set(false);
         (mem::take(&mut desk.commands), owed)
     })
-}
-
-/// Whether nothing is on the connection's desk.
-pub(crate) fn is_clear(mailbox: &Mailbox) -> bool {
-    DESK.with_borrow(|desk| desk.whose != address(mailbox) || desk.commands.is_empty())
 }
 
 /// Tells apart what is alive at the same time.

@@ -25,7 +25,7 @@ use crate::{
         self, Awaited, Fault, Opcode, Rsv, Violation,
         connection::{Collected, Collector, Payload, after},
     },
-    websocket::{Inner, Turn, now},
+    websocket::{Inner, Side, Turn, now},
 };
 
 /// An open connection with its handler.
@@ -90,7 +90,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     /// Ready at the end of the connection.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let both = self.inner.polled_by(Side::Reader, cx.waker());
+        let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         let _sitting = self.agent.sit_down();
         let mut left = COMMANDS_PER_TURN;
         if let Some(shake) = self.opening.take() {

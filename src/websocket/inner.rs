@@ -135,7 +135,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     }
 
     /// Notes who polls. What comes back, if anything, is the waker to be used instead.
-    pub(super) fn polled_by(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
+    pub(crate) fn polled_by(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
         if self.wakers.is_only(waker) {
             return None;
         }

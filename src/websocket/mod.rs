@@ -46,13 +46,13 @@ pub(crate) use clock::{Alarm, now};
 pub(crate) use drive::Turn;
 pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
-use wakers::Side;
 
 #[cfg(feature = "hyper")]
 pub(crate) use lease::Counter;
 pub(crate) use lease::{Lease, Lendable, close, lend};
 pub(crate) use open::{HEAD_READ, Turned, accept, agree, answer_and_end, connect, open, within};
 pub(crate) use random::nonce;
+pub(crate) use wakers::Side;
 
 /// One end of an open WebSocket connection, over any byte stream.
 ///
