@@ -13,8 +13,8 @@ pub(super) struct Extension {
     pub(super) deflater: Deflater,
     /// What inflating came to since it was last asked for, in frames that it took the place of.
     work: u16,
+    /// The other direction's is with the other counters: what deflate adds stays small, and so does what every connection has.
     pub(super) received: Compressed,
-    pub(super) sent: Compressed,
 }
 
 /// Inflating so many bytes is as much work as a small frame: 128 frames, a connection's budget, are 64 KiB.
@@ -32,7 +32,7 @@ impl Extension {
         let before = input.len();
         let inflated = self.inflater.step(input, end, body.bytes(), limits.max_message)?;
         let output = inflated.output();
-        self.received.add(output.len(), before - input.len());
+        self.received.add(output.len() as u64, (before - input.len()) as u64);
         self.work = self.work.saturating_add(u16::try_from(output.len() / BYTES_PER_FRAME).unwrap_or(u16::MAX));
         body.push(output)?;
         Ok(inflated.progress())
@@ -63,13 +63,7 @@ impl<R> Connection<R> {
     pub(crate) fn with_deflate(self, agreed: Option<Agreed>) -> Self {
         let extension = |agreed: Agreed| {
             let (inflater, deflater) = (Inflater::new(agreed.inflate), Deflater::new(agreed.deflate));
-            Box::new(Extension {
-                inflater,
-                deflater,
-                work: 0,
-                received: Compressed::default(),
-                sent: Compressed::default(),
-            })
+            Box::new(Extension { inflater, deflater, work: 0, received: Compressed::default() })
         };
         Self { deflate: agreed.map(extension), ..self }
     }

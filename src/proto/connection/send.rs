@@ -88,7 +88,7 @@ impl<R> Connection<R> {
             && (frame.fin, frame.rsv) == (true, Rsv::NONE)
             && let Some(compressed) = extension.deflater.compress(&frame.payload, how.compression, config)
         {
-            extension.sent.add(frame.payload.len(), compressed.len());
+            self.passed.compressed_sent.add(frame.payload.len() as u64, compressed.len() as u64);
             // RFC 7692 §6.1: compressed as a whole first, cut into fragments then, of which the first has RSV1.
             (frame.payload, frame.rsv) = (compressed, Rsv::RSV1);
         }

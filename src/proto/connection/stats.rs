@@ -77,9 +77,9 @@ impl Compressed {
         (self.wire > 0).then(|| self.payload as f64 / self.wire as f64)
     }
 
-    pub(super) const fn add(&mut self, payload: usize, wire: usize) {
-        self.payload += payload as u64;
-        self.wire += wire as u64;
+    pub(super) const fn add(&mut self, payload: u64, wire: u64) {
+        self.payload += payload;
+        self.wire += wire;
     }
 }
 
@@ -88,6 +88,7 @@ impl Compressed {
 pub(super) struct Passed {
     messages_received: u64,
     messages_sent: u64,
+    pub(super) compressed_sent: Compressed,
     controls: Option<Box<Controls>>,
 }
 
@@ -139,18 +140,18 @@ impl<R> Connection<R> {
         let mut stats = Stats {
             messages_received: self.passed.messages_received,
             messages_sent: self.passed.messages_sent,
+            compressed_sent: self.passed.compressed_sent,
             ..Stats::default()
         };
+        if let Some(extension) = &self.deflate {
+            stats.compressed_received = extension.received;
+        }
         if let Some(controls) = &self.passed.controls {
             stats.pings_received = controls.pings_received;
             stats.pings_sent = controls.pings_sent;
             stats.pongs_received = controls.pongs_received;
             stats.pongs_sent = controls.pongs_sent;
             stats.round_trip = controls.round_trip;
-        }
-        if let Some(extension) = &self.deflate {
-            stats.compressed_received = extension.received;
-            stats.compressed_sent = extension.sent;
         }
         stats
     }
