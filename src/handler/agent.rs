@@ -37,7 +37,8 @@ pub(crate) struct Agent<H> {
     /// What is to be sent once the connection is open.
     held: Option<Box<Held>>,
     timeouts: Timeouts,
-    alarm: Alarm,
+    /// From the first timeout on.
+    alarm: Option<Box<Alarm>>,
 }
 
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ impl<H: Handler> Agent<H> {
             commands: VecDeque::new(),
             held: None,
             timeouts: Timeouts::default(),
-            alarm: Alarm::default(),
+            alarm: None,
         }
     }
 
@@ -294,7 +295,7 @@ impl<H: Handler> Agent<H> {
     /// Waits for the earliest timeout, or for `other` if that is earlier.
     pub(crate) fn poll_alarm(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<()> {
         match [self.timeouts.next(), other].into_iter().flatten().min() {
-            Some(at) => self.alarm.poll(cx, at),
+            Some(at) => self.alarm.get_or_insert_default().poll(cx, at),
             None => Poll::Pending,
         }
     }
@@ -305,7 +306,7 @@ impl<H: Handler> Agent<H> {
         self.commands = VecDeque::new();
         self.held = None;
         self.timeouts.clear();
-        self.alarm.stop();
+        self.alarm = None;
     }
 
     /// The handler, and the connection's place, to be given up when the handler is dealt with.
