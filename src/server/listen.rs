@@ -500,31 +500,34 @@ where
     /// A connection from its first byte to its last.
     ///
     /// The handshake and the closing are boxed, so that their memory is free while the connection lives.
-    async fn run(mut handshake: Boxed<Option<Box<Opened<F>>>>) {
-        let opened = handshake.as_mut().await;
-        drop(handshake);
-        let Some(opened) = opened else { return };
-        let (lease, observed);
-        let mut application = pin!({
-            // Moved first: else the emptied box would live as long as the connection.
-            let boxed = opened;
-            let Opened { mut ws, request, shared } = *boxed;
-            lease = lend(&mut ws);
-            observed = Observed { span: ConnectionSpan::of(&request), log: Arc::clone(&shared.log) };
-            let call = AssertUnwindSafe(|| (shared.application)(ws, request));
-            let (called, returned) = observed.span.within(|| lease.watch(|| catch_unwind(call)));
-            let (application, code) = match called {
-                Ok(application) => (Some(application), CloseCode::NORMAL),
-                Err(panic) => (None, observed.span.within(|| observed.code(Err(panic)))),
-            };
-            // The closure itself let go of the connection, before there was a future.
-            if let Some(connection) = returned {
-                observed.span.within(|| spawn(close(connection, code).in_current_span()));
-            }
-            let Some(application) = application else { return };
-            AssertUnwindSafe(application).catch_unwind()
-        });
-        see_through(&lease, &observed, application.as_mut()).await;
+    #[expect(clippy::manual_async_fn, reason = "that would keep its argument beside the one that is polled")]
+    fn run(mut handshake: Boxed<Option<Box<Opened<F>>>>) -> impl Future<Output = ()> {
+        async move {
+            let opened = handshake.as_mut().await;
+            drop(handshake);
+            let Some(opened) = opened else { return };
+            let (lease, observed);
+            let mut application = pin!({
+                // Moved first: else the emptied box would live as long as the connection.
+                let boxed = opened;
+                let Opened { mut ws, request, shared } = *boxed;
+                lease = lend(&mut ws);
+                observed = Observed { span: ConnectionSpan::of(&request), log: Arc::clone(&shared.log) };
+                let call = AssertUnwindSafe(|| (shared.application)(ws, request));
+                let (called, returned) = observed.span.within(|| lease.watch(|| catch_unwind(call)));
+                let (application, code) = match called {
+                    Ok(application) => (Some(application), CloseCode::NORMAL),
+                    Err(panic) => (None, observed.span.within(|| observed.code(Err(panic)))),
+                };
+                // The closure itself let go of the connection, before there was a future.
+                if let Some(connection) = returned {
+                    observed.span.within(|| spawn(close(connection, code).in_current_span()));
+                }
+                let Some(application) = application else { return };
+                AssertUnwindSafe(application).catch_unwind()
+            });
+            see_through(&lease, &observed, application.as_mut()).await;
+        }
     }
 }
 

@@ -69,7 +69,8 @@ where
     J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
 {
     let judged = {
-        let responding = pin!(respond(&mut stream, &config, entry.as_deref(), judge));
+        // Boxed: what lives no longer than a handshake is in pieces small enough that the allocator keeps them for the next.
+        let responding = Box::pin(respond(&mut stream, &config, entry.as_deref(), judge));
         match deadline {
             Some(deadline) => within(deadline, responding).await?,
             None => responding.await?,
