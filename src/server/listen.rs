@@ -536,7 +536,7 @@ impl<F> Handshake<F> {
         match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
             Err(Error::Handshake(error)) if matches!(*error, HandshakeError::Answered(_)) => {
-                tracing::debug!(?peer, %error, "plain HTTP");
+                tracing::trace!(?peer, %error, "plain HTTP");
                 None
             }
             Err(error) => {

@@ -7,8 +7,10 @@ use futures_util::FutureExt;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::{
+    logging::Log,
     proto::handshake::{finish_page, options},
     server::{Acceptor, Server, panic_words},
+    websocket::now,
 };
 
 impl Acceptor {
@@ -113,7 +115,7 @@ impl Pages {
         // The closure itself may panic, too.
         let answering = AssertUnwindSafe(async { self.0(request).await });
         let page = answering.catch_unwind().await.unwrap_or_else(|panic| {
-            tracing::error!(reason = panic_words(&*panic), "a page panicked; its request is answered with 500");
+            Log::shared().panicked(now(), "closure for pages", panic_words(&*panic));
             let mut page = Response::default();
             *page.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
             page

@@ -125,7 +125,7 @@ export async function client(connect, ping) {
 }
 
 /**
- * More steps, with a server behind a reverse proxy that goes away and comes back; `report(line)` says which is done.
+ * More steps, with a server behind a reverse proxy that goes away, comes back and ends; `report(line)` says which is done.
  * `connect(path)` as above.
  */
 export async function restart(connect, report) {
@@ -145,6 +145,9 @@ export async function restart(connect, report) {
   next.send("again");
   equal("after a restart", await next.receive(), "again");
   await report("again");
+
+  const [last] = (await next.ended).split(" ");
+  await report(`ended ${last}`);
 }
 
 const delay = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

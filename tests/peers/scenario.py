@@ -80,7 +80,7 @@ async def client(connect):
 
 
 async def restart(connect, refused):
-    """More steps, with a server behind a reverse proxy that goes away and comes back; each prints a line when it is done.
+    """More steps, with a server behind a reverse proxy that goes away, comes back and ends; each prints a line when it is done.
     `connect(path)` as above; its connections also have `compressed`, and it raises `refused` while nobody answers."""
     again = await connect("/again")
     equal("compression", again.compressed, True)
@@ -102,6 +102,10 @@ async def restart(connect, refused):
     await again.send("again")
     equal("after a restart", await again.receive(), "again")
     print("again", flush=True)
+
+    equal("when the server is drained", await again.receive(), None)
+    code, _ = again.ending or (1006, "")
+    print(f"ended {code}", flush=True)
 
 
 class Server:

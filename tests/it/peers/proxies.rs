@@ -14,7 +14,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use wireline::{
     Client, Config, Event, Server, WebSocket,
     proto::deflate::DeflateConfig,
-    server::{Origins, Peer, ProxyProtocol, TrustedProxies},
+    server::{Origins, Peer, ProxyProtocol, Tracker, TrustedProxies},
 };
 
 use super::{
@@ -124,10 +124,18 @@ async fn behind(proxy: ReverseProxy, over: Over) {
     assert!(client.connect("/", &[]).await.is_err(), "no server answers");
 
     // The server is back, and both find it.
-    let second = scenario(site.server().await);
+    let tracker = Tracker::new();
+    let second = scenario(site.server().await.tracker(&tracker));
     let found = async { (python.report().await, page.report().await) };
     let found = timeout(DEADLINE, found).await.expect("both are back in time");
     assert_eq!(found, ("again".into(), "again".into()), "{}", proxy.log());
+
+    // It ends gracefully this time.
+    let drained = tracker.drain(DEADLINE).await;
+    assert_eq!((drained.clean, drained.forced), (2, 0), "{}", proxy.log());
+    let ended = async { (python.report().await, page.report().await) };
+    let ended = timeout(DEADLINE, ended).await.expect("both hear of it in time");
+    assert_eq!(ended, ("ended 1001".into(), "ended 1001".into()), "{}", proxy.log());
     second.end().await;
     drop(browser);
 
