@@ -583,4 +583,13 @@ mod tests {
         let task = task(|_ws, _request| async { Ok(()) });
         assert!(size_of_val(&task) <= 512, "{} bytes", size_of_val(&task));
     }
+
+    #[test]
+    fn accepting_goes_on_at_once_if_one_connection_is_gone_and_pauses_else_4_14() {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, OutOfMemory, QuotaExceeded};
+        let rows = [(ConnectionAborted, true), (ConnectionReset, true), (Interrupted, true)];
+        for (kind, at_once) in rows.into_iter().chain([(OutOfMemory, false), (QuotaExceeded, false)]) {
+            assert_eq!(is_of_one_connection(&kind.into()), at_once, "{kind:?}");
+        }
+    }
 }

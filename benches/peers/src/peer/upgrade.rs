@@ -12,17 +12,18 @@ use hyper::{
     upgrade::OnUpgrade,
 };
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use wireline_peers::Failure;
 
 /// Answers the request with what `respond` makes of it, and gives the stream back, with the extensions that were agreed on.
 ///
 /// The stream is the one that came in: going through hyper's own, which is boxed, would be a cost of each read and write.
-pub(crate) async fn upgrade<E>(
-    stream: TcpStream,
+pub(crate) async fn upgrade<S, E>(
+    stream: S,
     respond: impl Fn(&mut Request<Incoming>) -> Result<Response<Empty<Bytes>>, E>,
-) -> Result<(TcpStream, Option<String>), Failure>
+) -> Result<(S, Option<String>), Failure>
 where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     E: Into<Failure>,
 {
     let upgraded = Arc::<Mutex<Option<(OnUpgrade, Option<String>)>>>::default();
@@ -39,7 +40,7 @@ where
     Box::pin(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades()).await?;
     let upgraded = upgraded.lock().ok().and_then(|mut upgraded| upgraded.take());
     let (on_upgrade, extensions) = upgraded.ok_or("no request came")?;
-    let parts = on_upgrade.await?.downcast::<TokioIo<TcpStream>>().map_err(|_| "another stream came back")?;
+    let parts = on_upgrade.await?.downcast::<TokioIo<S>>().map_err(|_| "another stream came back")?;
     if !parts.read_buf.is_empty() {
         return Err("frames came with the request".into());
     }

@@ -14,7 +14,7 @@ use sockudo_ws::{
     stream::CompressedWebSocketStream,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::mpsc::unbounded_channel,
 };
@@ -24,6 +24,7 @@ use crate::{
     batch,
     options::{Extra, Options},
     serve::{Done, serve},
+    tls,
 };
 
 const TOPIC: &str = "all";
@@ -34,14 +35,15 @@ pub(crate) async fn echo(options: Options) -> Done {
             .await;
     }
     let server = WebSocketServer::<Http1>::new(Config::default());
-    serve(&options.address, move |stream| {
-        let server = server.clone();
-        async move {
-            let (ws, _) = server.accept_raw(stream).await?;
-            Ok(batch::echo(ws, data).await?)
-        }
-    })
-    .await
+    if options.extra == Extra::Tls {
+        return tls::serve(&options.address, move |stream| connection(server.clone(), stream)).await;
+    }
+    serve(&options.address, move |stream| connection(server.clone(), stream)).await
+}
+
+async fn connection(server: WebSocketServer<Http1>, stream: impl AsyncRead + AsyncWrite + Unpin) -> Done {
+    let (ws, _) = server.accept_raw(stream).await?;
+    Ok(batch::echo(ws, data).await?)
 }
 
 /// Its server of HTTP/1.1 does not negotiate; its examples do it like this.

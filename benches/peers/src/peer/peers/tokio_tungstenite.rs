@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::{
     accept_async, connect_async,
     tungstenite::{Error, Message},
@@ -20,12 +19,7 @@ use crate::{
 
 pub(crate) async fn echo(options: Options) -> Done {
     if options.extra == Extra::Tls {
-        let acceptor = TlsAcceptor::from(tls::config()?);
-        return serve(&options.address, move |stream| {
-            let acceptor = acceptor.clone();
-            async move { connection(acceptor.accept(stream).await?).await }
-        })
-        .await;
+        return tls::serve(&options.address, connection).await;
     }
     serve(&options.address, connection).await
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, SinkExt, StreamExt};
 use tokio::{
-    net::TcpStream,
+    io::{AsyncRead, AsyncWrite},
     task::{coop::Unconstrained, unconstrained},
 };
 use tokio_websockets::{ClientBuilder, Config, Error, Limits, Message, ServerBuilder, WebSocketStream};
@@ -15,15 +15,19 @@ use tokio_websockets::{ClientBuilder, Config, Error, Limits, Message, ServerBuil
 use crate::{
     batch,
     hub::Hub,
-    options::Options,
+    options::{Extra, Options},
     serve::{Done, serve},
+    tls,
 };
 
 pub(crate) async fn echo(options: Options) -> Done {
+    if options.extra == Extra::Tls {
+        return tls::serve(&options.address, |stream| unconstrained(connection(stream))).await;
+    }
     serve(&options.address, |stream| -> Unconstrained<_> { unconstrained(connection(stream)) }).await
 }
 
-async fn connection(stream: TcpStream) -> Done {
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin) -> Done {
     let mut ws = accept(stream).await?;
     let mut more = Vec::new();
     while let Some(first) = ws.next().await {
@@ -55,7 +59,7 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     .await
 }
 
-async fn accept(stream: TcpStream) -> Result<WebSocketStream<TcpStream>, Error> {
+async fn accept<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> Result<WebSocketStream<S>, Error> {
     let config = Config::default().frame_size(usize::MAX);
     let (_, ws) = ServerBuilder::new().config(config).limits(Limits::unlimited()).accept(stream).await?;
     Ok(ws)

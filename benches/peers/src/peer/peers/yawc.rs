@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, task::Poll};
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use wireline_peers::Failure;
 use yawc::{DeflatePool, Frame, HttpStream, OpCode, Options as Settings, Role, WebSocket, WebSocketError};
 
@@ -11,6 +11,7 @@ use crate::{
     hub::Hub,
     options::{Extra, Options},
     serve::{Done, serve},
+    tls,
     upgrade::upgrade,
 };
 
@@ -20,11 +21,14 @@ pub(crate) async fn echo(options: Options) -> Done {
         Extra::Plain => Settings::default(),
         Extra::Nothing | Extra::Tls => settings(),
     };
-    serve(&options.address, move |stream| {
-        let settings = settings.clone();
-        async move { Ok(batch::echo(accept(stream, settings).await?, data).await?) }
-    })
-    .await
+    if options.extra == Extra::Tls {
+        return tls::serve(&options.address, move |stream| connection(stream, settings.clone())).await;
+    }
+    serve(&options.address, move |stream| connection(stream, settings.clone())).await
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, settings: Settings) -> Done {
+    Ok(batch::echo(accept(stream, settings).await?, data).await?)
 }
 
 pub(crate) async fn broadcast(options: Options) -> Done {
@@ -48,7 +52,10 @@ fn settings() -> Settings {
         .with_backpressure_boundary(64 * 1024)
 }
 
-async fn accept(stream: TcpStream, settings: Settings) -> Result<WebSocket<TcpStream>, Failure> {
+async fn accept<S>(stream: S, settings: Settings) -> Result<WebSocket<S>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (stream, extensions) = upgrade(stream, |request| {
         WebSocket::<HttpStream>::upgrade_with_options(request, settings.clone()).map(|(response, _)| response)
     })
