@@ -48,7 +48,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     /// Queues a frame, a data frame in fragments of `fragment_size`.
     pub(crate) fn put(&mut self, frame: Frame, fragment_size: Option<usize>) {
         if self.transport != Transported::Broken {
-            self.connection.frame_sent(frame.opcode, frame.fin, &frame.payload, now);
+            if frame.opcode.is_control() {
+                self.connection.control_sent(frame.opcode, &frame.payload, now);
+            } else if frame.fin {
+                self.connection.message_sent();
+            }
             let out = self.output.get_or_insert_with(Queue::take);
             let deflate = self.config.deflate.as_ref();
             let how = Outgoing { fragment_size, compression: Compression::default(), deflate };

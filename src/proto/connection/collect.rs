@@ -300,8 +300,12 @@ impl Receive for Connection<Collector> {
 
 impl Connection<Collector> {
     fn counted(&mut self, step: &Step<Collected>) {
-        if let Step::Item(Collected { fin, opcode, payload, .. }) = step {
-            self.frame_received(*opcode, *fin, payload.bytes());
+        match step {
+            Step::Item(Collected { opcode, payload, .. }) if opcode.is_control() => {
+                self.control_received(*opcode, payload.bytes());
+            }
+            Step::Item(Collected { fin: true, .. }) => self.message_received(),
+            _ => {}
         }
     }
 }

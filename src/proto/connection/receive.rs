@@ -437,7 +437,7 @@ impl Connection<Receiver> {
     fn observed(&mut self, step: Step<Arrived>) -> Result<Step<Event>, Fault> {
         match &step {
             Step::Item(Arrived::Message(_)) => self.message_received(),
-            Step::Item(Arrived::Control(opcode, payload)) => self.frame_received(*opcode, true, payload),
+            Step::Item(Arrived::Control(opcode, payload)) => self.control_received(*opcode, payload),
             Step::NeedMore | Step::Progress => {}
         }
         Ok(match step {

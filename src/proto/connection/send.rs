@@ -124,7 +124,7 @@ impl<R> Connection<R> {
         let frames = [(Opcode::Pong, slots.pong), (Opcode::Ping, slots.ping)];
         for (opcode, payload) in frames {
             if let Some(payload) = payload {
-                self.frame_sent(opcode, true, &payload, || now);
+                self.control_sent(opcode, &payload, || now);
                 let mask = self.mask(masks);
                 encode(Part { fin: true, rsv: Rsv::NONE, opcode, mask }, payload, out);
             }

@@ -168,28 +168,24 @@ impl<R> Connection<R> {
         self.passed.messages_sent += 1;
     }
 
-    /// A frame goes out; `now` is asked only for a Ping.
-    #[inline]
-    pub(crate) fn frame_sent(&mut self, opcode: Opcode, fin: bool, payload: &Bytes, now: impl FnOnce() -> Instant) {
+    /// A control frame goes out; `now` is asked only for a Ping.
+    pub(crate) fn control_sent(&mut self, opcode: Opcode, payload: &Bytes, now: impl FnOnce() -> Instant) {
         match opcode {
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.passed.messages_sent += u64::from(fin),
             Opcode::Ping => self.passed.controls().ping_sent(payload.clone(), now()),
             Opcode::Pong => self.passed.controls().pongs_sent += 1,
-            Opcode::Close => {}
+            _ => {}
         }
     }
 
-    /// A frame arrived as a whole, with the bytes that were read last.
-    #[inline]
-    pub(super) fn frame_received(&mut self, opcode: Opcode, fin: bool, payload: &[u8]) {
+    /// A control frame arrived, with the bytes that were read last.
+    pub(super) fn control_received(&mut self, opcode: Opcode, payload: &[u8]) {
         match opcode {
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.passed.messages_received += u64::from(fin),
             Opcode::Ping => self.passed.controls().pings_received += 1,
             Opcode::Pong => {
                 let heard = self.heard_at();
                 self.passed.controls().pong_received(payload, heard);
             }
-            Opcode::Close => {}
+            _ => {}
         }
     }
 }
