@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:9001".into());
     let server = Server::bind(address).await?;
-    println!("listening on {}", server.local_addr()?);
+    println!("listening on ws://{}", server.local_addr()?);
     let drained = server
         .serve_until(signal, DEADLINE, |mut ws, _request| async move {
             while let Some(message) = ws.next().await {

@@ -3,7 +3,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Log of one kind in a second: enough to see what happens, and too few to fill a disk.
+/// Lines of one kind in a second: enough to see what happens, and too few to fill a disk.
 pub(super) const MOST: u32 = 10;
 const SECOND: Duration = Duration::from_secs(1);
 

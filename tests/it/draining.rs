@@ -19,7 +19,10 @@ use wireline::{
     server::{BoxError, Drained, Tracker},
 };
 
-use crate::scripted::{close, decode, encode, frames, text};
+use crate::{
+    finishing::received,
+    scripted::{close, encode, frames, text},
+};
 
 /// Longer than any test: nothing is cut by it.
 const NEVER: Duration = Duration::from_secs(600);
@@ -77,17 +80,6 @@ fn request(path: &str) -> Vec<u8> {
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     );
     request.into_bytes()
-}
-
-/// Reads until the server's Close frame, answers it, and reads to the end of TCP. Everything that was received.
-async fn received(mut stream: TcpStream) -> Vec<Frame> {
-    let mut wire = Vec::new();
-    while !decode(Role::Server, &wire).0.iter().any(|frame| frame.opcode == Opcode::Close) {
-        assert_ne!(stream.read_buf(&mut wire).await.unwrap(), 0, "the end of TCP without a Close frame: {wire:?}");
-    }
-    stream.write_all(&encode(Role::Server, [close(1000, "")])).await.unwrap();
-    stream.read_to_end(&mut wire).await.unwrap();
-    frames(Role::Server, &wire)
 }
 
 /// Everything until the end of TCP, however that comes.

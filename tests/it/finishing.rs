@@ -62,7 +62,7 @@ async fn raw(address: SocketAddr) -> TcpStream {
 }
 
 /// Reads until the server's Close frame, answers it, and reads to the end of TCP. Everything that was received.
-async fn received(mut stream: TcpStream) -> Vec<Frame> {
+pub(crate) async fn received(mut stream: TcpStream) -> Vec<Frame> {
     let mut wire = Vec::new();
     while !decode(Role::Server, &wire).0.iter().any(|frame| frame.opcode == Opcode::Close) {
         assert_ne!(stream.read_buf(&mut wire).await.unwrap(), 0, "the end of TCP without a Close frame: {wire:?}");

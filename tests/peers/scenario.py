@@ -89,9 +89,7 @@ async def restart(connect, refused):
     equal("after a silence", await again.receive(), "awake")
     print("awake", flush=True)
 
-    equal("when the server ends", await again.receive(), None)
-    code, _ = again.ending or (1006, "")
-    print(f"ended {code}", flush=True)
+    await ended(again, "when the server ends")
 
     while True:
         try:
@@ -103,8 +101,13 @@ async def restart(connect, refused):
     equal("after a restart", await again.receive(), "again")
     print("again", flush=True)
 
-    equal("when the server is drained", await again.receive(), None)
-    code, _ = again.ending or (1006, "")
+    await ended(again, "when the server is drained")
+
+
+async def ended(connection, step):
+    """Waits for the end and prints its code, 1006 without a Close frame."""
+    equal(step, await connection.receive(), None)
+    code, _ = connection.ending or (1006, "")
     print(f"ended {code}", flush=True)
 
 
