@@ -63,8 +63,8 @@ pub(super) async fn accept<H: Handler>(
         stream.flush().await
     })
     .await??;
-    let masking = agent.settings().masking(Role::Server);
-    let inner = Inner::of_frames(stream, Role::Server, masking, agent.config().clone(), agreed, &input);
+    let collector = agent.collector(agent.settings().masking(Role::Server), agreed.as_ref());
+    let inner = Inner::of_frames(stream, Role::Server, collector, agent.config().clone(), agreed, &input);
     Ok((inner, Handshake { request, response, peer_addr: Some(peer), local_addr }))
 }
 

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Config, Role,
     handler::{
-        Error, ErrorKind, Handler, Result, Settings,
+        Error, ErrorKind, Handler, Observes, Result, Settings,
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -19,7 +19,11 @@ use crate::{
         util::Token,
     },
     logging::Log,
-    proto::{connection::after, deflate::DeflateConfig},
+    proto::{
+        codec::decoder::Masking,
+        connection::{Collector, after},
+        deflate::{Agreed, DeflateConfig},
+    },
     server::panic_words,
     websocket::{Alarm, now},
 };
@@ -36,6 +40,7 @@ pub(crate) struct Agent<H> {
     commands: VecDeque<Command>,
     /// What is to be sent once the connection is open.
     held: Option<Box<Held>>,
+    observes: Observes,
     timeouts: Timeouts,
     /// From the first timeout on.
     alarm: Option<Box<Alarm>>,
@@ -94,12 +99,15 @@ pub(crate) enum Next {
 
 impl<H: Handler> Agent<H> {
     pub(crate) fn new(handler: H, place: Place, rules: Arc<Rules>) -> Self {
+        // A limit on fragments is counted where frames pass.
+        let observes = if rules.settings.fragments_grow { handler.observes() } else { Observes::Frames };
         Self {
             handler,
             place,
             rules,
             commands: VecDeque::new(),
             held: None,
+            observes,
             timeouts: Timeouts::default(),
             alarm: None,
         }
@@ -116,6 +124,19 @@ impl<H: Handler> Agent<H> {
 
     pub(crate) fn config(&self) -> &Arc<Config> {
         &self.rules.config
+    }
+
+    pub(crate) const fn observes(&self) -> Observes {
+        self.observes
+    }
+
+    /// What becomes of the bytes that arrive: whole messages where nobody looks at frames. So it is where messages may be
+    /// compressed, because a fragment of one says nothing.
+    pub(crate) fn collector(&self, masking: Masking, agreed: Option<&Agreed>) -> Collector {
+        match (self.observes, agreed) {
+            (Observes::Frames, None) => Collector::frames(masking),
+            _ => Collector::messages(masking),
+        }
     }
 
     /// Takes over how the handler wants messages to be compressed, if it does.

@@ -118,8 +118,8 @@ impl Attach {
         let place = hub.join(None);
         let handler = make(Sender::of(&hub, &place.mailbox));
         let agent = Agent::new(handler, place, rules);
-        let masking = agent.settings().masking(role);
-        let inner = Inner::of_frames(stream, role, masking, Arc::clone(agent.config()), None, &leftover);
+        let collector = agent.collector(agent.settings().masking(role), None);
+        let inner = Inner::of_frames(stream, role, collector, Arc::clone(agent.config()), None, &leftover);
         let mut session = Session::new(agent, inner, handshake.unwrap_or_else(Handshake::unknown));
         poll_fn(|cx| session.poll(cx)).await;
         let (handler, place) = session.into_agent().into_parts();

@@ -7,7 +7,7 @@ use url::Url;
 use crate::{
     Role,
     handler::{
-        CloseCode, Compressed, Error, Frame, Handler, Handshake, Message, Request, Response, Result,
+        CloseCode, Compressed, Error, Frame, Handler, Handshake, Message, Observes, Request, Response, Result,
         util::{SslStream, TcpStream, Timeout, Token},
     },
 };
@@ -73,6 +73,10 @@ macro_rules! forward_to_the_box {
 
             fn upgrade_ssl_server(&mut self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
                 (**self).upgrade_ssl_server(stream)
+            }
+
+            fn observes(&self) -> Observes {
+                (**self).observes()
             }
 
             fn compression(&self, role: Role) -> Option<Compressed> {

@@ -14,7 +14,7 @@ use url::Url;
 use crate::{
     Role,
     handler::{
-        CloseCode, Compressed, Error, Frame, Handler, Handshake, Message, Request, Response, Result,
+        CloseCode, Compressed, Error, Frame, Handler, Handshake, Message, Observes, Request, Response, Result,
         util::{SslStream, TcpStream, Timeout, Token},
     },
     proto::deflate::{ContextTakeover, DeflateConfig},
@@ -194,6 +194,10 @@ impl<H: Handler> Handler for DeflateHandler<H> {
 
     fn upgrade_ssl_server(&mut self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
         self.inner.upgrade_ssl_server(stream)
+    }
+
+    fn observes(&self) -> Observes {
+        self.inner.observes()
     }
 
     fn compression(&self, role: Role) -> Option<Compressed> {

@@ -66,8 +66,8 @@ pub(super) async fn dial<H: Handler>(
     let compression = agent.config().deflate.as_ref();
     let agreed = judge_deflate(received.response.headers(), compression).map_err(Error::from)?;
     let welcome = agent.call(|handler| handler.on_response(&response));
-    let masking = agent.settings().masking(Role::Client);
-    let inner = Inner::of_frames(stream, Role::Client, masking, agent.config().clone(), agreed, &input);
+    let collector = agent.collector(agent.settings().masking(Role::Client), agreed.as_ref());
+    let inner = Inner::of_frames(stream, Role::Client, collector, agent.config().clone(), agreed, &input);
     Ok((inner, welcome.map(|()| Handshake { request, response, peer_addr, local_addr })))
 }
 

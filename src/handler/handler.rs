@@ -320,11 +320,48 @@ pub trait Handler {
         Ok(SslStream::server_default(stream))
     }
 
+    /// What this handler looks at. [`on_frame`](Self::on_frame) and [`on_send_frame`](Self::on_send_frame) are called only
+    /// where it is [`Observes::Frames`], the default; a handler that implements neither may say
+    /// [`Observes::Messages`], and each of its messages costs less. It is asked once, before the connection is open.
+    ///
+    /// ```no_run
+    /// use wireline::handler::{Handler, Message, Observes, Result, Sender, listen};
+    ///
+    /// struct Echo(Sender);
+    ///
+    /// impl Handler for Echo {
+    ///     fn on_message(&mut self, msg: Message) -> Result<()> {
+    ///         self.0.send(msg)
+    ///     }
+    ///
+    ///     fn observes(&self) -> Observes {
+    ///         Observes::Messages
+    ///     }
+    /// }
+    ///
+    /// listen("127.0.0.1:3012", Echo)?;
+    /// # Ok::<(), wireline::handler::Error>(())
+    /// ```
+    fn observes(&self) -> Observes {
+        Observes::Frames
+    }
+
     /// How the messages of this connection are compressed: for a `DeflateHandler` to say.
     #[doc(hidden)]
     fn compression(&self, _: Role) -> Option<Compressed> {
         None
     }
+}
+
+/// What a [`Handler`] looks at: see [`Handler::observes`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is nothing else that passes")]
+pub enum Observes {
+    /// Every frame, both ways, and messages.
+    #[default]
+    Frames,
+    /// Messages only.
+    Messages,
 }
 
 /// What a `DeflateHandler` asks for.
@@ -350,5 +387,10 @@ where
 {
     fn on_message(&mut self, msg: Message) -> Result<()> {
         self(msg)
+    }
+
+    /// A closure has no hooks.
+    fn observes(&self) -> Observes {
+        Observes::Messages
     }
 }

@@ -56,7 +56,7 @@ pub use factory::Factory;
 pub use frame::Frame;
 #[doc(hidden)]
 pub use handler::Compressed;
-pub use handler::Handler;
+pub use handler::{Handler, Observes};
 pub use handshake::Handshake;
 pub use message::Message;
 pub use request::Request;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     handler::{
-        CloseCode, Error, ErrorKind, Frame, Handler, Handshake, OpCode,
+        CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Observes, OpCode,
         agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
         frame::Bits,
         mailbox::{Broadcast, Command, Encoded, Everyone},
@@ -205,6 +205,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// The frame as the handler wants it sent, if it does.
     fn hook(&mut self, frame: Frame) -> Option<Frame> {
+        if self.agent.observes() == Observes::Messages {
+            return Some(frame);
+        }
         let hooked = self.agent.call(|handler| handler.on_send_frame(frame));
         self.check(hooked)?
     }
@@ -274,7 +277,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// Sends a Close frame. A hook that fails over it does not keep the connection open.
     fn close(&mut self, frame: Frame) {
-        let hooked = self.agent.call(|handler| handler.on_send_frame(frame.clone()));
+        let hooked = match self.agent.observes() {
+            Observes::Messages => Ok(Some(frame.clone())),
+            Observes::Frames => self.agent.call(|handler| handler.on_send_frame(frame.clone())),
+        };
         let frame = match hooked {
             Ok(frame) => frame.filter(|frame| check_control(frame).is_ok()),
             Err(raised) => {
@@ -356,8 +362,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             }
             return;
         }
-        let hooked = self.agent.call(|handler| handler.on_frame(frame));
-        let Some(frame) = self.check(hooked).flatten() else { return };
+        let Some(frame) = self.look_at(frame) else { return };
         match frame.opcode() {
             OpCode::Text | OpCode::Binary | OpCode::Continue => self.data(frame),
             OpCode::Close => self.closed(frame),
@@ -365,6 +370,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             OpCode::Pong => self.check_received_control(&frame),
             OpCode::Bad => self.error(illegal("opcode Bad is not received (RFC 6455 section 5.2)").into()),
         }
+    }
+
+    /// The frame as the handler wants it received, if it does.
+    fn look_at(&mut self, frame: Frame) -> Option<Frame> {
+        if self.agent.observes() == Observes::Messages {
+            return Some(frame);
+        }
+        let hooked = self.agent.call(|handler| handler.on_frame(frame));
+        self.check(hooked)?
     }
 
     fn data(&mut self, frame: Frame) {

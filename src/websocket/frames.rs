@@ -16,7 +16,7 @@ use crate::{
     Config, Error,
     proto::{
         CloseFrame, Frame, Opcode, Role,
-        codec::{decoder::Masking, encoder::Output},
+        codec::encoder::Output,
         connection::{Collector, Connection, Outgoing, SharedForm},
         deflate::{Agreed, Compression},
     },
@@ -33,15 +33,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn of_frames(
         io: S,
         role: Role,
-        masking: Masking,
+        collector: Collector,
         config: Arc<Config>,
         agreed: Option<Agreed>,
         read_ahead: &[u8],
     ) -> Self {
-        let collector = match agreed {
-            Some(_) => Collector::messages(masking),
-            None => Collector::frames(masking),
-        };
         Self::over(io, Connection::new(role, collector, now()).with_deflate(agreed), config, read_ahead)
     }
 
