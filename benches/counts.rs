@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 use wireline::proto::{Frame, FrameCodec, Opcode};
 
-use crate::wire::{Then, callbacks, compressed_json, fragments, messages, open, open_deflate, turn};
+use crate::wire::{Then, callbacks, compressed_json, fragments, messages, open, open_deflate, texts, turn};
 
 const RUN: &str = "--run";
 const FEW: u64 = 50;
@@ -30,11 +30,13 @@ const ROWS: &[Row] = &[
     ("encode 20", || encode(20), 1),
     ("encode 1024", || encode(1024), 1),
     ("echo 20", || pass(messages(20, 64), Then::Echo), 64),
+    ("echo text of 20", || pass(texts(20, 64), Then::Echo), 64),
     ("echo one of 20", || pass(messages(20, 1), Then::Echo), 1),
     ("echo 1024", || pass(messages(1024, 16), Then::Echo), 16),
     ("assemble 8 fragments of 512", || pass(fragments(8), Then::Drop), 1),
     ("echo 8 fragments of 512", || pass(fragments(8), Then::Echo), 1),
     ("handler, echo 20", || Box::new(callbacks(messages(20, 64))), 64),
+    ("handler, echo text of 20", || Box::new(callbacks(texts(20, 64))), 64),
     ("handler, echo 1024", || Box::new(callbacks(messages(1024, 16))), 16),
     ("handler, echo one of 20", || Box::new(callbacks(messages(20, 1))), 1),
     ("handler, echo 8 fragments of 512", || Box::new(callbacks(fragments(8))), 1),

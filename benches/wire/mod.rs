@@ -47,6 +47,11 @@ pub(crate) fn messages(len: usize, count: usize) -> Vec<u8> {
     client_frames(vec![Frame::new(Opcode::Binary, vec![7; len]); count])
 }
 
+/// So many messages of this length, which are text.
+pub(crate) fn texts(len: usize, count: usize) -> Vec<u8> {
+    client_frames(vec![Frame::new(Opcode::Text, "a".repeat(len)); count])
+}
+
 /// One text of JSON of this length, compressed as other clients do, at level 6.
 pub(crate) fn compressed_json(len: usize) -> Vec<u8> {
     let mut deflate = Deflate::new_with_config(Settings { window_bits: -15, level: 6, ..Settings::default() });

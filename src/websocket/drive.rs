@@ -37,10 +37,16 @@ enum Read {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     /// The next message; control frames are dealt with on the way.
+    #[inline(always)]
     pub(super) fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
-        if let Some(message) = self.buffered_message() {
-            return Poll::Ready(Some(Ok(message)));
+        match self.buffered_message() {
+            Some(message) => Poll::Ready(Some(Ok(message))),
+            None => self.poll_next_message(cx),
         }
+    }
+
+    #[inline(never)]
+    fn poll_next_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match ready!(self.poll_event(cx, Side::Reader)) {
                 Some(Ok(Event::Message(message))) => return Poll::Ready(Some(Ok(message))),
@@ -52,15 +58,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     }
 
     /// A message that is here already, for which neither the transport nor the clock is asked anything.
-    #[inline]
+    #[inline(always)]
     fn buffered_message(&mut self) -> Option<Message> {
         if self.phase != Phase::Open || self.budget == 0 {
             return None;
         }
-        let message = self.connection.plain_message(self.input.pending()?, &self.config.limits)?;
-        self.budget -= 1;
-        match message {
-            Ok(message) => {
+        let (input, decoded) = self.input.left()?;
+        match self.connection.plain_copy(input, &self.config.limits)? {
+            Ok((message, len)) => {
+                *decoded += len;
+                self.budget -= 1;
                 self.connection.message_received();
                 Some(message)
             }

@@ -165,7 +165,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     }
 
     /// Queues the message as soon as there is room; ready at once when it was queued before.
+    #[inline(always)]
     pub(super) fn poll_feed(&mut self, cx: &Context<'_>, message: &mut Option<Message>) -> Poll<Result<()>> {
+        if let Some(given) = message
+            && self.feed_now(given)
+        {
+            *message = None;
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_feed_later(cx, message)
+    }
+
+    /// The usual case by itself: a small message, and room for it.
+    #[inline(always)]
+    fn feed_now(&mut self, message: &Message) -> bool {
+        let Some(out) = &mut self.output else { return false };
+        self.transport != Transported::Broken
+            && out.len() < self.config.limits.high_water
+            && self.connection.send_copied(message, self.config.fragment_size, &mut random::mask, &mut **out)
+    }
+
+    #[inline(never)]
+    fn poll_feed_later(&mut self, cx: &Context<'_>, message: &mut Option<Message>) -> Poll<Result<()>> {
         if message.is_some() {
             ready!(self.poll_ready(cx))?;
         }

@@ -37,6 +37,7 @@ impl<S> Leased<S> {
         Self { inner: Some(inner), give_back: None }
     }
 
+    #[inline]
     pub(super) fn get(&mut self) -> &mut Inner<S> {
         self.inner.as_deref_mut().expect("taken only by drop")
     }

@@ -13,6 +13,7 @@ mod drive;
 mod end;
 mod entry;
 mod frames;
+mod futures;
 mod inner;
 mod lease;
 mod open;
@@ -46,6 +47,7 @@ use crate::{
 pub(crate) use clock::{Alarm, now};
 pub(crate) use drive::Turn;
 pub(crate) use entry::{Entries, Entry, Order, until_cut, while_serving};
+use futures::{Feed, Next};
 pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
 
@@ -142,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// Cancel-safe: no message is lost.
     #[expect(clippy::should_implement_trait, reason = "what `next` means for streams")]
     pub fn next(&mut self) -> impl Future<Output = Option<Result<Message>>> {
-        poll_fn(|cx| self.inner.get().poll_message(cx))
+        Next(self.inner.get())
     }
 
     /// The next event: like [`next`](Self::next), with control frames.
@@ -208,8 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     /// # }
     /// ```
     pub fn feed(&mut self, message: impl Into<Message>) -> impl Future<Output = Result<()>> {
-        let mut message = Some(message.into());
-        poll_fn(move |cx| self.inner.get().poll_feed(cx, &mut message))
+        Feed { inner: self.inner.get(), message: Some(message.into()) }
     }
 
     /// Writes everything that is queued.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// Bytes of a pooled read buffer. Large enough that batches of small frames cost one system call, small enough to stay in
 /// the processor's cache.
@@ -16,7 +16,7 @@ const PARTIAL: usize = 13;
 
 thread_local! {
     #[expect(clippy::vec_box, reason = "a connection takes over the box as it is")]
-    static POOL: RefCell<Vec<Box<BytesMut>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Vec<Box<Filled>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What was received and not decoded yet. A pointer and a tag: idle connections are many.
@@ -28,7 +28,28 @@ pub(super) enum Input {
     /// The beginning of a header, kept without a buffer.
     Partial(Box<Partial>),
     /// A buffer in use.
-    Buffer(Box<BytesMut>),
+    Buffer(Box<Filled>),
+}
+
+/// A read buffer. What was decoded of it is only counted, while nothing else is to be done with it: letting `bytes` forget
+/// its beginning after each message costs more.
+#[derive(Debug, Default)]
+pub(super) struct Filled {
+    bytes: BytesMut,
+    decoded: usize,
+}
+
+impl Filled {
+    fn settled(&mut self) -> &mut BytesMut {
+        if self.decoded > 0 {
+            self.bytes.advance(std::mem::take(&mut self.decoded));
+        }
+        &mut self.bytes
+    }
+
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.decoded..).unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,15 +65,27 @@ impl Input {
             return Self::Blank;
         }
         let mut buffer = take();
-        buffer.extend_from_slice(read_ahead);
+        buffer.bytes.extend_from_slice(read_ahead);
         Self::Buffer(buffer)
     }
 
     /// The bytes to decode before more is read, if there are any.
     pub(super) fn pending(&mut self) -> Option<&mut BytesMut> {
         match self {
-            Self::Buffer(buffer) if !buffer.is_empty() => Some(buffer),
+            Self::Buffer(buffer) if !buffer.left().is_empty() => Some(buffer.settled()),
             Self::Buffer(_) | Self::Partial(_) | Self::Blank => None,
+        }
+    }
+
+    /// The same bytes, with the count of those that are decoded: for whoever takes only copies.
+    #[inline]
+    pub(super) fn left(&mut self) -> Option<(&mut [u8], &mut usize)> {
+        match self {
+            Self::Buffer(buffer) => {
+                let Filled { bytes, decoded } = &mut **buffer;
+                Some((bytes.get_mut(*decoded..).filter(|left| !left.is_empty())?, decoded))
+            }
+            Self::Partial(_) | Self::Blank => None,
         }
     }
 
@@ -61,7 +94,7 @@ impl Input {
         match self {
             Self::Blank => true,
             Self::Partial(_) => false,
-            Self::Buffer(buffer) => buffer.is_empty(),
+            Self::Buffer(buffer) => buffer.left().is_empty(),
         }
     }
 
@@ -69,9 +102,9 @@ impl Input {
     pub(super) fn room(&mut self) -> &mut BytesMut {
         // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
         let (mut buffer, partial) = match std::mem::take(self) {
-            Self::Buffer(mut buffer) => match Partial::of(&buffer) {
+            Self::Buffer(mut buffer) => match Partial::of(buffer.left()) {
                 Some(partial) => {
-                    buffer.clear();
+                    buffer.settled().clear();
                     (buffer, partial)
                 }
                 None => (buffer, Partial::default()),
@@ -79,16 +112,16 @@ impl Input {
             Self::Partial(partial) => (take(), *partial),
             Self::Blank => (take(), Partial::default()),
         };
-        let left = buffer.len();
-        if !buffer.try_reclaim(READ_BUFFER.saturating_sub(left)) {
+        let bytes = buffer.settled();
+        if !bytes.try_reclaim(READ_BUFFER.saturating_sub(bytes.len())) {
             let mut fresh = take();
-            fresh.extend_from_slice(&buffer);
+            fresh.bytes.extend_from_slice(bytes);
             buffer = fresh;
         }
-        buffer.extend_from_slice(partial.bytes());
+        buffer.bytes.extend_from_slice(partial.bytes());
         *self = Self::Buffer(buffer);
         match self {
-            Self::Buffer(buffer) => buffer,
+            Self::Buffer(buffer) => &mut buffer.bytes,
             Self::Blank | Self::Partial(_) => unreachable!("assigned just above"),
         }
     }
@@ -104,7 +137,7 @@ impl Input {
     /// not decoded yet and stays.
     pub(super) fn release(&mut self) {
         let Self::Buffer(buffer) = self else { return };
-        let Some(partial) = Partial::of(buffer) else { return };
+        let Some(partial) = Partial::of(buffer.left()) else { return };
         let keep = if partial.len == 0 { Self::Blank } else { Self::Partial(Box::new(partial)) };
         if let Self::Buffer(buffer) = std::mem::replace(self, keep) {
             give(buffer);
@@ -114,9 +147,9 @@ impl Input {
 
 impl Partial {
     /// A copy of what is left in a buffer, if it is no more than the beginning of a header.
-    fn of(buffer: &BytesMut) -> Option<Self> {
-        let mut partial = Self { len: u8::try_from(buffer.len()).ok()?, ..Self::default() };
-        partial.bytes.get_mut(..buffer.len())?.copy_from_slice(buffer);
+    fn of(left: &[u8]) -> Option<Self> {
+        let mut partial = Self { len: u8::try_from(left.len()).ok()?, ..Self::default() };
+        partial.bytes.get_mut(..left.len())?.copy_from_slice(left);
         Some(partial)
     }
 
@@ -125,17 +158,17 @@ impl Partial {
     }
 }
 
-fn take() -> Box<BytesMut> {
+fn take() -> Box<Filled> {
     let mut buffer = POOL.with_borrow_mut(Vec::pop).unwrap_or_default();
     // A message that is still in use may share the buffer; then it is left to it.
-    if !buffer.try_reclaim(READ_BUFFER) {
-        *buffer = BytesMut::with_capacity(READ_BUFFER);
+    if !buffer.bytes.try_reclaim(READ_BUFFER) {
+        buffer.bytes = BytesMut::with_capacity(READ_BUFFER);
     }
     buffer
 }
 
-fn give(mut buffer: Box<BytesMut>) {
-    buffer.clear();
+fn give(mut buffer: Box<Filled>) {
+    buffer.settled().clear();
     // A thread that is ending has no pool any more, and needs none.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();

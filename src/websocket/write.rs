@@ -316,6 +316,36 @@ impl Output for Queue {
     }
 
     #[inline]
+    fn copies(&self, len: usize) -> bool {
+        len < BY_REFERENCE
+    }
+
+    #[inline]
+    fn put_copied(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
+        let end = self.small.len() + len;
+        self.small.extend_from_slice(&header);
+        self.small.truncate(end);
+        self.small.extend_from_slice(payload);
+        self.queued += (len + payload.len()) as u64;
+        self.end_frame();
+    }
+
+    #[inline]
+    fn put_short(&mut self, header: [u8; 2], room: &[[u8; 8]; 3]) {
+        let len = header.len() + usize::from(header[1]);
+        let end = self.small.len() + len;
+        self.small.reserve(size_of_val(&header) + size_of_val(room));
+        self.small.extend_from_slice(&header);
+        // By words, as they were written: the text alone, or all of the room at once, takes longer.
+        for eight in room {
+            self.small.extend_from_slice(eight);
+        }
+        self.small.truncate(end);
+        self.queued += len as u64;
+        self.end_frame();
+    }
+
+    #[inline]
     fn end_frame(&mut self) {
         if self.queued - self.marked >= MARK_EVERY {
             self.marked = self.queued;

@@ -19,8 +19,28 @@ pub(crate) trait Output {
     /// Takes a payload that may go out as it is, copied or by reference.
     fn put_payload(&mut self, payload: Bytes);
 
+    /// Whether a payload of this length would be copied anyway.
+    fn copies(&self, _len: usize) -> bool {
+        true
+    }
+
     /// A frame is complete.
     fn end_frame(&mut self);
+
+    /// Takes a whole frame, of which `header` is the first `len` bytes of its room, by copying it.
+    #[inline]
+    fn put_copied(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
+        self.put(header.get(..len).unwrap_or_default());
+        self.put(payload);
+        self.end_frame();
+    }
+
+    /// Takes a whole frame by copying it: two bytes of header, of which the second says how much of `room` is its payload.
+    fn put_short(&mut self, header: [u8; 2], room: &[[u8; 8]; 3]) {
+        self.put(&header);
+        self.put(room.as_flattened().get(..usize::from(header[1])).unwrap_or_default());
+        self.end_frame();
+    }
 
     /// Takes a header, which is the first `len` of these bytes, and a payload that may go out as it is: a whole frame.
     #[inline]
@@ -51,6 +71,17 @@ pub(crate) fn encode(part: Part, payload: Bytes, out: &mut impl Output) {
     match part.mask {
         None => out.put_frame(header.bytes(), payload),
         Some(mask) => put_masked(&header, &payload, mask, out),
+    }
+}
+
+/// Writes one frame of a payload that is copied, whoever else holds it.
+#[inline]
+pub(crate) fn encode_copied(part: Part, payload: &[u8], out: &mut impl Output) {
+    let payload_len = payload.len() as u64;
+    let header = Header { fin: part.fin, rsv: part.rsv, opcode: part.opcode, mask: part.mask, payload_len };
+    match part.mask {
+        None => out.put_copied(header.bytes(), payload),
+        Some(mask) => put_masked(&header, payload, mask, out),
     }
 }
 

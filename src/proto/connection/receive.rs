@@ -106,6 +106,15 @@ impl Receiver {
         plain_message(self.masking, input, limits)
     }
 
+    /// The same of a message that is copied out; see [`plain_copy`].
+    #[inline]
+    fn plain_copy(&self, input: &mut [u8], limits: &Limits) -> Option<Result<(Message, usize), Violation>> {
+        if self.arriving.is_some() || self.message.is_some() {
+            return None;
+        }
+        plain_copy(self.masking, input, limits)
+    }
+
     pub(super) fn step(
         &mut self,
         input: &mut BytesMut,
@@ -335,12 +344,45 @@ pub(super) fn plain_message(
     input: &mut BytesMut,
     limits: &Limits,
 ) -> Option<Result<Message, Violation>> {
-    let PlainHeader { opcode, mask, len, end } = decode_plain(input, masking)?;
-    let payload_len = (end - len) as u64;
-    let beyond = |limit: Option<u64>| limit.is_some_and(|limit| payload_len > limit);
-    if beyond(limits.max_message) || beyond(limits.max_frame) {
+    match plain_copy(masking, input, limits) {
+        Some(Ok((message, len))) => {
+            input.advance(len);
+            Some(Ok(message))
+        }
+        Some(Err(violation)) => Some(Err(violation)),
+        None => plain_view(masking, input, limits),
+    }
+}
+
+/// The same of a message that is too short to be a [view](VIEW_FROM), and how many bytes of the input it takes.
+#[inline]
+fn plain_copy(masking: Masking, input: &mut [u8], limits: &Limits) -> Option<Result<(Message, usize), Violation>> {
+    let PlainHeader { opcode, mask, len, end } = plain_header(masking, input, limits)?;
+    if end - len >= VIEW_FROM {
         return None;
     }
+    if opcode == Opcode::Text
+        && let Some(text) = Utf8Bytes::unmask(input.get(len..)?, end - len, mask)
+    {
+        return Some(Ok((Message::Text(text), end)));
+    }
+    let payload = input.get_mut(len..end)?;
+    if let Some(mask) = mask {
+        mask.apply(payload, 0);
+    }
+    Some(
+        match opcode {
+            Opcode::Text => Utf8Bytes::copy_from(payload).map(Message::Text).map_err(|_| Violation::InvalidUtf8),
+            _ => Ok(Message::Binary(Bytes::copy_from_slice(payload))),
+        }
+        .map(|message| (message, end)),
+    )
+}
+
+/// The same of a message that is long enough.
+#[inline(never)]
+fn plain_view(masking: Masking, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
+    let PlainHeader { opcode, mask, len, end } = plain_header(masking, input, limits)?;
     if let (Some(mask), Some(payload)) = (mask, input.get_mut(len..end)) {
         mask.apply(payload, 0);
     }
@@ -348,6 +390,15 @@ pub(super) fn plain_message(
         Opcode::Text => take_text(len, end, input).map(Message::Text),
         _ => Ok(Message::Binary(take_bytes(len, end, input))),
     })
+}
+
+/// The header of a plain message that is within the limits.
+#[inline]
+fn plain_header(masking: Masking, input: &[u8], limits: &Limits) -> Option<PlainHeader> {
+    let header = decode_plain(input, masking)?;
+    let payload_len = (header.end - header.len) as u64;
+    let beyond = |limit: Option<u64>| limit.is_some_and(|limit| payload_len > limit);
+    (!beyond(limits.max_message) && !beyond(limits.max_frame)).then_some(header)
 }
 
 /// An unmasked payload that is here as a whole: a copy if it is short, else a view. It must be text.
@@ -418,10 +469,10 @@ impl Receive for Connection<Receiver> {
 }
 
 impl Connection<Receiver> {
-    /// A message that needs nothing but the bytes that are here, on a connection that is open; see [`plain_message`].
+    /// A message that needs nothing but the bytes that are here, on a connection that is open; see [`plain_copy`].
     #[inline]
-    pub(crate) fn plain_message(&self, input: &mut BytesMut, limits: &Limits) -> Option<Result<Message, Violation>> {
-        if self.state == State::Open { self.receiver.plain_message(input, limits) } else { None }
+    pub(crate) fn plain_copy(&self, input: &mut [u8], limits: &Limits) -> Option<Result<(Message, usize), Violation>> {
+        if self.state == State::Open { self.receiver.plain_copy(input, limits) } else { None }
     }
 }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::proto::{
     CloseFrame, Frame, Mask, Message, Misuse, Opcode, Role, Rsv,
-    codec::encoder::{Output, Part, encode},
-    connection::{Connection, Transition},
+    codec::encoder::{Output, Part, encode, encode_copied},
+    connection::{Connection, State, Transition},
     deflate::{Compression, DeflateConfig},
     message::fragmenter::fragments,
 };
@@ -71,6 +71,34 @@ impl<R> Connection<R> {
         let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         self.put(Frame::new(opcode, message.into_bytes()), how, masks, out);
         Ok(())
+    }
+
+    /// Encodes a message that is neither compressed nor cut, and that `out` would copy anyway; whether it did.
+    #[inline(always)]
+    pub(crate) fn send_copied(
+        &mut self,
+        message: &Message,
+        fragment_size: Option<usize>,
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) -> bool {
+        let payload = message.as_bytes();
+        let whole = fragment_size.is_none_or(|size| payload.len() <= size);
+        if self.state != State::Open || self.deflate.is_some() || !whole || !out.copies(payload.len()) {
+            return false;
+        }
+        self.message_sent();
+        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+        match (self.role, message) {
+            (Role::Server, Message::Text(text)) if let Some(short) = text.short() => {
+                out.put_short([0x81, short.len()], short.room());
+            }
+            _ => {
+                let part = Part { fin: true, rsv: Rsv::NONE, opcode, mask: self.mask(masks) };
+                encode_copied(part, payload, out);
+            }
+        }
+        true
     }
 
     /// Encodes a frame, a data frame in fragments of which the first has its reserved bits; a whole message without any is

@@ -23,6 +23,13 @@ impl Mask {
         self.0
     }
 
+    /// The key twice: what every eight bytes from the first on are masked with.
+    #[inline]
+    pub(crate) const fn block(self) -> u64 {
+        let key = u32::from_le_bytes(self.0) as u64;
+        key << 32 | key
+    }
+
     /// Masks or unmasks, which is the same: `payload` is the part of a frame's payload that begins `offset` bytes into it.
     pub fn apply(self, payload: &mut [u8], offset: u64) {
         let [lowest, ..] = offset.to_le_bytes();

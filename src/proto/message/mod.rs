@@ -17,7 +17,7 @@ pub use utf8::{InvalidUtf8, Utf8Bytes};
 
 /// A message: text or bytes.
 ///
-/// Payloads are reference-counted: cloning a message does not copy it.
+/// Payloads are reference-counted, and short texts held in place: cloning a message allocates nothing.
 ///
 /// ```
 /// use wireline::Message;

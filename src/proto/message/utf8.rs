@@ -3,18 +3,23 @@
 //! This is the one file with `unsafe`: two conversions that skip a validation already done. What makes them sound:
 //!
 //! - every [`Utf8Bytes`] was validated as a whole when it was made, from a `str`, or by [`Utf8Buffer`];
-//! - its bytes are never handed out mutably, and `Bytes` never changes what it refers to;
+//! - its bytes are never handed out mutably, and neither `Bytes` nor [`Short`] changes what it holds;
 //! - [`Utf8Buffer`] only ever appends, and lets go of its bytes only when all of them are validated.
 
 #![expect(unsafe_code, reason = "skips validating again what this file has validated")]
 
-use std::{fmt, ops::Deref};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+};
 
 use bytes::{BufMut, Bytes, buf::Limit};
 
-use crate::proto::message::assembler::slim;
+use crate::proto::{Mask, message::assembler::slim};
 
-/// Reference-counted text: a `str` that clones without copying.
+/// Text that is cheap to clone: reference-counted, or, up to 23 bytes, held in place without an allocation.
 ///
 /// ```
 /// use wireline::Utf8Bytes;
@@ -22,8 +27,93 @@ use crate::proto::message::assembler::slim;
 /// assert_eq!(text.len(), 7);
 /// assert!(text.starts_with("grü"));
 /// ```
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Utf8Bytes(Bytes);
+#[derive(Clone)]
+pub struct Utf8Bytes(Held);
+
+/// Where a text is. Both are as large as `Bytes` alone.
+#[derive(Clone)]
+enum Held {
+    Shared(Bytes),
+    Short(Short),
+}
+
+/// At most 23 bytes; zeros behind them, and then how many there are.
+#[derive(Clone, Copy)]
+pub(crate) struct Short([[u8; 8]; 3]);
+
+impl Short {
+    const SIZE: usize = 24;
+    const MOST: usize = Self::SIZE - 1;
+
+    /// Which bits of the words belong to so many bytes.
+    #[expect(clippy::indexing_slicing, reason = "the compiler does it")]
+    const KEPT: [[u64; 3]; Self::SIZE] = {
+        let mut kept = [[0; 3]; Self::SIZE];
+        let mut len = 0;
+        while len < Self::SIZE {
+            let mut at = 0;
+            while at < len {
+                kept[len][at / 8] |= 0xff << (8 * (at % 8));
+                at += 1;
+            }
+            len += 1;
+        }
+        kept
+    };
+
+    /// The first `len` bytes, unmasked, of those at hand, in words; none if it cannot hold so many.
+    #[inline]
+    fn unmasked(bytes: &[u8], len: usize, mask: Option<Mask>) -> Option<[u64; 3]> {
+        let kept = Self::KEPT.get(len)?;
+        let room: [u8; Self::SIZE] = match bytes.first_chunk() {
+            Some(room) => *room,
+            None => Self::copied(bytes.get(..len)?),
+        };
+        let block = mask.map_or(0, Mask::block);
+        let [first, second, third] = *room.as_chunks::<8>().0 else { return None };
+        let word = |bytes, kept| (u64::from_le_bytes(bytes) ^ block) & kept;
+        Some([word(first, kept[0]), word(second, kept[1]), word(third, kept[2])])
+    }
+
+    fn copied(bytes: &[u8]) -> [u8; Self::SIZE] {
+        let mut room = [0; Self::SIZE];
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        room
+    }
+
+    /// In registers until all of it is known: what is written by bytes and read by words at once has to be waited for.
+    #[inline]
+    const fn of([first, second, third]: [u64; 3], len: usize) -> Self {
+        let third = third | (len as u64) << 56;
+        Self([first.to_le_bytes(), second.to_le_bytes(), third.to_le_bytes()])
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.0.as_flattened().get(..usize::from(self.len())).unwrap_or_default()
+    }
+
+    #[cold]
+    fn is_text(&self) -> bool {
+        std::str::from_utf8(self.bytes()).is_ok()
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> u8 {
+        let [_, _, [.., len]] = self.0;
+        len
+    }
+
+    #[inline]
+    pub(crate) const fn room(&self) -> &[[u8; 8]; 3] {
+        &self.0
+    }
+}
+
+/// Of eight bytes, those that no ASCII has.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// Bytes that were meant to be text and are not UTF-8.
 ///
@@ -54,7 +144,7 @@ fn is_short_ascii(bytes: &[u8]) -> bool {
     match last {
         Some(last) if bytes.len() < SHORT => {
             let all = words.iter().fold(u64::from_ne_bytes(*last), |all, word| all | u64::from_ne_bytes(*word));
-            all & 0x8080_8080_8080_8080 == 0
+            all & HIGH_BITS == 0
         }
         Some(_) => false,
         None => bytes.is_ascii(),
@@ -69,24 +159,87 @@ impl Utf8Bytes {
     /// ```
     #[must_use]
     pub const fn from_static(text: &'static str) -> Self {
-        Self(Bytes::from_static(text.as_bytes()))
+        Self(Held::Shared(Bytes::from_static(text.as_bytes())))
     }
 
     /// The text.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> &str {
         // SAFETY: by this file's invariant the bytes were validated, and nothing has changed them since.
-        unsafe { std::str::from_utf8_unchecked(&self.0) }
+        unsafe { std::str::from_utf8_unchecked(self.bytes()) }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.0 {
+            Held::Shared(bytes) => bytes,
+            Held::Short(short) => short.bytes(),
+        }
+    }
+
+    /// The text with the room it is held in, if that is in place.
+    #[inline]
+    pub(crate) const fn short(&self) -> Option<&Short> {
+        match &self.0 {
+            Held::Shared(_) => None,
+            Held::Short(short) => Some(short),
+        }
     }
 
     /// Validates `bytes` and copies them.
     #[inline]
     pub(crate) fn copy_from(bytes: &[u8]) -> Result<Self, InvalidUtf8> {
+        if bytes.len() <= Short::MOST {
+            return Self::unmask(bytes, bytes.len(), None).ok_or(InvalidUtf8);
+        }
         if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
-            Ok(Self(Bytes::copy_from_slice(bytes)))
+            Ok(Self(Held::Shared(Bytes::copy_from_slice(bytes))))
         } else {
             Err(InvalidUtf8)
         }
+    }
+
+    /// Unmasks, validates and copies the first `len` of the bytes at hand, in one pass; none if they are not text, or too
+    /// many to be held in place.
+    #[inline]
+    pub(crate) fn unmask(bytes: &[u8], len: usize, mask: Option<Mask>) -> Option<Self> {
+        let words = Short::unmasked(bytes, len, mask)?;
+        let short = Short::of(words, len);
+        let is_ascii = (words[0] | words[1] | words[2]) & HIGH_BITS == 0;
+        (is_ascii || short.is_text()).then_some(Self(Held::Short(short)))
+    }
+}
+
+impl Default for Utf8Bytes {
+    fn default() -> Self {
+        Self::from_static("")
+    }
+}
+
+impl PartialEq for Utf8Bytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Utf8Bytes {}
+
+impl Hash for Utf8Bytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
+impl PartialOrd for Utf8Bytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Utf8Bytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
     }
 }
 
@@ -106,7 +259,7 @@ impl AsRef<str> for Utf8Bytes {
 
 impl AsRef<[u8]> for Utf8Bytes {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.bytes()
     }
 }
 
@@ -124,26 +277,34 @@ impl fmt::Debug for Utf8Bytes {
 
 impl From<&str> for Utf8Bytes {
     fn from(text: &str) -> Self {
-        Self(Bytes::copy_from_slice(text.as_bytes()))
+        let short = Short::unmasked(text.as_bytes(), text.len(), None);
+        let short = short.map(|words| Held::Short(Short::of(words, text.len())));
+        Self(short.unwrap_or_else(|| Held::Shared(Bytes::copy_from_slice(text.as_bytes()))))
     }
 }
 
 impl From<String> for Utf8Bytes {
     fn from(text: String) -> Self {
-        Self(text.into())
+        Self(Held::Shared(text.into()))
     }
 }
 
 impl From<Utf8Bytes> for Bytes {
     fn from(text: Utf8Bytes) -> Self {
-        text.0
+        match text.0 {
+            Held::Shared(bytes) => bytes,
+            Held::Short(short) => Self::copy_from_slice(short.bytes()),
+        }
     }
 }
 
 impl From<Utf8Bytes> for String {
     fn from(text: Utf8Bytes) -> Self {
-        // SAFETY: as in `as_str`; turning `Bytes` into a `Vec` keeps their content.
-        unsafe { Self::from_utf8_unchecked(text.0.into()) }
+        match text.0 {
+            // SAFETY: as in `as_str`; turning `Bytes` into a `Vec` keeps their content.
+            Held::Shared(bytes) => unsafe { Self::from_utf8_unchecked(bytes.into()) },
+            Held::Short(_) => text.as_str().to_owned(),
+        }
     }
 }
 
@@ -152,7 +313,7 @@ impl TryFrom<Bytes> for Utf8Bytes {
 
     fn try_from(bytes: Bytes) -> Result<Self, InvalidUtf8> {
         match simdutf8::basic::from_utf8(&bytes) {
-            Ok(_) => Ok(Self(bytes)),
+            Ok(_) => Ok(Self(Held::Shared(bytes))),
             Err(_) => Err(InvalidUtf8),
         }
     }
@@ -232,7 +393,11 @@ impl Utf8Buffer {
 
     /// The text, if it ends with a complete code point.
     pub(crate) fn finish(self) -> Result<Utf8Bytes, InvalidUtf8> {
-        if self.validated == self.bytes.len() { Ok(Utf8Bytes(slim(self.bytes))) } else { Err(InvalidUtf8) }
+        if self.validated == self.bytes.len() {
+            Ok(Utf8Bytes(Held::Shared(slim(self.bytes))))
+        } else {
+            Err(InvalidUtf8)
+        }
     }
 }
 
@@ -269,7 +434,46 @@ mod tests {
         }
     }
 
+    /// Whether a text is held in place shows nowhere.
+    #[test]
+    fn short_texts_are_like_others() {
+        let hash = |text: &Utf8Bytes| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        };
+        for len in 0..30 {
+            let (a, b) = ("a".repeat(len), "a".repeat(len) + "ß");
+            let (short, shared) = (Utf8Bytes::from(&*a), Utf8Bytes::from(a.clone()));
+            assert_eq!(short.short().is_some(), len <= Short::MOST);
+            assert!(shared.short().is_none());
+            assert_eq!((&short, short.as_str(), hash(&short)), (&shared, &*a, hash(&shared)));
+            assert_eq!(Bytes::from(short.clone()), Bytes::from(shared));
+            assert_eq!(String::from(short.clone()), a);
+            assert!(short < Utf8Bytes::from(&*b) && short.clone() >= short);
+        }
+    }
+
     proptest! {
+        /// Whatever follows the payload on the wire is none of its business.
+        #[test]
+        fn what_is_unmasked_in_one_pass_agrees_with_two(
+            text in "[a-zß€😀]{0,12}", broken in prop::option::of((0usize..30, any::<u8>())), key: [u8; 4],
+            behind in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut payload = text.into_bytes();
+            if let Some((at, byte)) = broken && at < payload.len() {
+                payload[at] = byte;
+            }
+            let (mask, len) = (Mask::new(key), payload.len());
+            let mut wire = payload.clone();
+            mask.apply(&mut wire, 0);
+            wire.extend(behind);
+            let expected = std::str::from_utf8(&payload).ok().filter(|_| len <= Short::MOST);
+            let unmasked = Utf8Bytes::unmask(&wire, len, Some(mask));
+            prop_assert_eq!(unmasked.as_deref(), expected);
+        }
+
         #[test]
         fn every_cut_agrees_with_the_standard_library(bytes: Vec<u8>, piece in 1usize..9) {
             let expected = std::str::from_utf8(&bytes).ok().map(str::to_owned);
