@@ -194,7 +194,7 @@ impl Receiver {
             return Ok(step);
         }
         input.advance(header_len);
-        self.begin_message(header.opcode, form, limits);
+        self.begin_message(&header, form, limits);
         let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
@@ -241,7 +241,7 @@ impl Receiver {
             fragments.append(input, self.masking, &mut message.body)?;
             self.end_frame(fragments.fin)
         } else {
-            let mut body = assembler(fragments.opcode, limits).ok_or(Violation::UnexpectedContinuation)?;
+            let mut body = assembler(fragments.opcode, limits.max_message).ok_or(Violation::UnexpectedContinuation)?;
             fragments.append(input, self.masking, &mut body)?;
             if fragments.fin {
                 Ok(Step::Item(Arrived::Message(body.finish()?)))
@@ -254,10 +254,12 @@ impl Receiver {
         step
     }
 
-    fn begin_message(&mut self, opcode: Opcode, form: Form, limits: &Limits) {
-        if let Some(body) = assembler(opcode, limits) {
+    fn begin_message(&mut self, header: &Header, form: Form, limits: &Limits) {
+        // A plain message in one frame is as long as that, and never has more room.
+        let most = if header.fin && form == Form::Plain { Some(header.payload_len) } else { limits.max_message };
+        if let Some(body) = assembler(header.opcode, most) {
             self.message = Some(Box::new(Unfinished { body, form }));
-        } else if let (Opcode::Continuation, Some(message)) = (opcode, &mut self.message) {
+        } else if let (Opcode::Continuation, Some(message)) = (header.opcode, &mut self.message) {
             message.body.continued(1);
         }
     }
@@ -357,11 +359,11 @@ impl Receiver {
     }
 }
 
-/// For a message that begins with this opcode.
-fn assembler(opcode: Opcode, limits: &Limits) -> Option<Assembler> {
+/// For a message that begins with this opcode, of at most so many bytes.
+fn assembler(opcode: Opcode, most: Option<u64>) -> Option<Assembler> {
     match opcode {
-        Opcode::Text => Some(Assembler::text(limits.max_message)),
-        Opcode::Binary => Some(Assembler::binary(limits.max_message)),
+        Opcode::Text => Some(Assembler::text(most)),
+        Opcode::Binary => Some(Assembler::binary(most)),
         Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => None,
     }
 }
