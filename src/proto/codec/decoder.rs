@@ -85,12 +85,29 @@ pub(crate) struct PlainHeader {
 /// [`decode_header`] says.
 #[inline]
 pub(crate) fn decode_plain(input: &[u8], masking: Masking) -> Option<PlainHeader> {
+    plain(input, masking, |first| match first {
+        0x81 => Some(Opcode::Text),
+        0x82 => Some(Opcode::Binary),
+        _ => None,
+    })
+}
+
+/// The same of a frame that is only a part of its message, and whether it is the last one.
+#[inline]
+pub(crate) fn decode_fragment(input: &[u8], masking: Masking) -> Option<(PlainHeader, bool)> {
+    let header = plain(input, masking, |first| match first {
+        0x00 | 0x80 => Some(Opcode::Continuation),
+        0x01 => Some(Opcode::Text),
+        0x02 => Some(Opcode::Binary),
+        _ => None,
+    })?;
+    Some((header, input.first() == Some(&0x80)))
+}
+
+#[inline]
+fn plain(input: &[u8], masking: Masking, opcode: impl FnOnce(u8) -> Option<Opcode>) -> Option<PlainHeader> {
     let (&[first, second], rest) = input.split_first_chunk()?;
-    let opcode = match first {
-        0x81 => Opcode::Text,
-        0x82 => Opcode::Binary,
-        _ => return None,
-    };
+    let opcode = opcode(first)?;
     let (payload_len, rest, len) = match second & 0x7f {
         126 => {
             let (bytes, rest) = rest.split_first_chunk()?;

@@ -296,6 +296,14 @@ impl Receive for Connection<Collector> {
             Collector::Messages(messages) => messages.is_unfinished(),
         }
     }
+
+    fn take_work(&mut self) -> u16 {
+        let taken = match &mut self.receiver {
+            Collector::Frames(_) => 0,
+            Collector::Messages(messages) => messages.take_work(),
+        };
+        taken.saturating_add(self.inflating_work())
+    }
 }
 
 impl Connection<Collector> {

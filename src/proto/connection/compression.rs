@@ -69,7 +69,7 @@ impl<R> Connection<R> {
     }
 
     /// The work of inflating since this was last called, in frames.
-    pub(crate) fn take_work(&mut self) -> u16 {
+    pub(super) fn inflating_work(&mut self) -> u16 {
         self.deflate.as_mut().map_or(0, |deflate| std::mem::take(&mut deflate.work))
     }
 }

@@ -5,6 +5,7 @@
 mod closing;
 mod collect;
 mod compression;
+mod fragments;
 mod receive;
 mod send;
 mod state;

@@ -3,7 +3,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::proto::{
     CloseFrame, Excess, Fault, Header, Limits, Mask, Message, Opcode, Rsv, Utf8Bytes, Violation,
     codec::decoder::{HeaderRules, Masking, PlainHeader, Sequence, decode_header, decode_plain},
-    connection::{Connection, Event, State, Transition, compression::Extension},
+    connection::{Connection, Event, State, Transition, compression::Extension, fragments::Fragments},
     deflate::{End, Progress},
     message::assembler::{Assembler, Spare},
 };
@@ -23,8 +23,8 @@ pub(crate) enum Step<T> {
 pub(crate) trait Receive {
     type Item;
 
-    /// Takes at most one frame, or what is there of it, from `input`. After a fault, call [`Connection::fail`] and never
-    /// this again.
+    /// Takes a frame, or what is there of it, or a run of fragments from `input`. After a fault, call [`Connection::fail`]
+    /// and never this again.
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Self::Item>, Fault>;
 
     /// The room that a large payload's next bytes may be read into, instead of passing through `input`; only when `input`
@@ -37,6 +37,9 @@ pub(crate) trait Receive {
     /// Whether [`receive`](Self::receive) has something to do without any input: a message that inflates to more than one
     /// step puts out.
     fn is_unfinished(&self) -> bool;
+
+    /// The work since this was last called, in frames, beyond one for each step.
+    fn take_work(&mut self) -> u16;
 }
 
 /// What arrived, before anyone made an event or a frame of it.
@@ -54,7 +57,7 @@ pub(crate) const VIEW_FROM: usize = 16 * 1024;
 /// From this many missing bytes on, a payload is read into its message's own buffer instead of being copied there.
 pub(super) const DIRECT_FROM: u64 = 16 * 1024;
 
-/// Turns bytes into messages and control frames, one frame at a time.
+/// Turns bytes into messages and control frames, a frame at a time or a run of fragments.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     masking: Masking,
@@ -62,6 +65,8 @@ pub(crate) struct Receiver {
     arriving: Option<Box<Arriving>>,
     /// The message that is not finished.
     message: Option<Box<Unfinished>>,
+    /// Frames that were taken together with another one, since somebody asked.
+    work: u16,
 }
 
 #[derive(Debug)]
@@ -72,10 +77,53 @@ struct Unfinished {
 
 /// How a message travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Plain,
     /// Compressed, in so many bytes so far.
     Compressed(u64),
+}
+
+/// What the limits leave for the next frames of a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room<'a> {
+    limits: &'a Limits,
+    payload_len: u64,
+    frames: u64,
+}
+
+impl<'a> Room<'a> {
+    /// For a frame that travels like this, behind what is here of the message.
+    pub(super) fn left(limits: &'a Limits, form: Form, message: Option<&Assembler>) -> Self {
+        let most = limits.max_message.unwrap_or(u64::MAX);
+        let payload_len = match form {
+            Form::Plain => most.saturating_sub(message.map_or(0, |message| message.len() as u64)),
+            // Inflating has the limit itself; what is compressed may be longer, but by so much only on purpose.
+            Form::Compressed(so_far) => most.saturating_add(most / 8).saturating_add(1024).saturating_sub(so_far),
+        };
+        let frames = match message {
+            Some(message) => limits.fragments().saturating_sub(message.continuations()),
+            None => limits.fragments().saturating_add(1),
+        };
+        Self { limits, payload_len, frames }
+    }
+
+    /// Every limit, on the header alone, before its payload is waited for. Behind a frame that is within all of them there
+    /// is so much less.
+    #[inline]
+    pub(super) fn take(&mut self, payload_len: u64) -> Result<(), Excess> {
+        if let Some(limit) = self.limits.max_frame.filter(|limit| payload_len > *limit) {
+            return Err(Excess::Frame { announced: payload_len, limit });
+        }
+        // Subtracting cannot wrap where adding could.
+        let Some(left) = self.payload_len.checked_sub(payload_len) else {
+            return Err(Excess::Message { limit: self.limits.max_message.unwrap_or(u64::MAX) });
+        };
+        let Some(frames) = self.frames.checked_sub(1) else {
+            return Err(Excess::Fragments { limit: self.limits.fragments() });
+        };
+        *self = Self { payload_len: left, frames, ..*self };
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -94,7 +142,7 @@ struct Arriving {
 
 impl Receiver {
     pub(crate) const fn new(masking: Masking) -> Self {
-        Self { masking, arriving: None, message: None }
+        Self { masking, arriving: None, message: None, work: 0 }
     }
 
     /// The usual case by itself; see [`plain_message`].
@@ -133,6 +181,9 @@ impl Receiver {
         limits: &Limits,
         deflate: Option<&mut Extension>,
     ) -> Result<Step<Arrived>, Fault> {
+        if let Some(fragments) = self.fragments(input, limits) {
+            return self.take(&fragments, input, limits);
+        }
         let sequence = if self.message.is_some() { Sequence::Continuation } else { Sequence::First };
         // RFC 7692 §6.1: RSV1 on the first frame says that the message is compressed.
         let extension = if deflate.is_some() { Rsv::RSV1 } else { Rsv::NONE };
@@ -140,12 +191,19 @@ impl Receiver {
         let Some((header, header_len)) = decode_header(input, rules)? else { return Ok(Step::NeedMore) };
         let form = self.form(&header);
         self.judge(&header, form, limits)?;
-        // The whole frame is here: header and payload in one step.
-        if let Some(whole) = whole_frame(&header, header_len, input.len()).filter(|_| form == Form::Plain) {
-            return self.whole(&header, header_len, whole, input, limits);
+        if header.opcode.is_control()
+            && let Some(end) = whole_frame(&header, header_len, input.len())
+        {
+            let payload = input.get_mut(header_len..end).unwrap_or_default();
+            if let Some(mask) = header.mask {
+                mask.apply(payload, 0);
+            }
+            let step = control(header.opcode, payload);
+            input.advance(end);
+            return Ok(step);
         }
         input.advance(header_len);
-        self.begin_message(header.opcode, form, limits);
+        self.begin_message(&header, form, limits);
         let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
@@ -169,69 +227,50 @@ impl Receiver {
         }
     }
 
-    /// Every limit, on the header alone, before its payload is waited for.
     fn judge(&self, header: &Header, form: Form, limits: &Limits) -> Result<(), Excess> {
         if header.opcode.is_control() {
             return Ok(());
         }
-        if let Some(limit) = limits.max_frame.filter(|limit| header.payload_len > *limit) {
-            return Err(Excess::Frame { announced: header.payload_len, limit });
-        }
-        let (so_far, continuations) = match &self.message {
-            Some(message) => (message.body.len() as u64, message.body.continuations() + 1),
-            None => (0, 0),
-        };
-        if let Some(limit) = limits.max_message {
-            let (so_far, most) = match form {
-                Form::Plain => (so_far, limit),
-                // Inflating has the limit itself; what is compressed may be longer, but by so much only on purpose.
-                Form::Compressed(so_far) => (so_far, limit.saturating_add(limit / 8).saturating_add(1024)),
-            };
-            // Subtracting cannot wrap where adding could.
-            if header.payload_len > most.saturating_sub(so_far) {
-                return Err(Excess::Message { limit });
-            }
-        }
-        let limit = limits.fragments();
-        if continuations > limit { Err(Excess::Fragments { limit }) } else { Ok(()) }
+        Room::left(limits, form, self.message.as_ref().map(|message| &message.body)).take(header.payload_len)
     }
 
-    fn begin_message(&mut self, opcode: Opcode, form: Form, limits: &Limits) {
-        let body = match opcode {
-            Opcode::Text => Assembler::text(limits.max_message),
-            Opcode::Binary => Assembler::binary(limits.max_message),
-            Opcode::Continuation => {
-                if let Some(message) = &mut self.message {
-                    message.body.continued();
-                }
-                return;
-            }
-            Opcode::Close | Opcode::Ping | Opcode::Pong => return,
+    /// The fragments that can be taken at once.
+    fn fragments(&self, input: &[u8], limits: &Limits) -> Option<Fragments> {
+        let (sequence, begun) = match self.message.as_deref() {
+            Some(Unfinished { body, form: Form::Plain }) => (Sequence::Continuation, Some(body)),
+            Some(_) => return None,
+            None => (Sequence::First, None),
         };
-        self.message = Some(Box::new(Unfinished { body, form }));
+        Fragments::here(input, self.masking, sequence, Room::left(limits, Form::Plain, begun))
     }
 
-    /// A frame that is here as a whole.
-    fn whole(
-        &mut self,
-        header: &Header,
-        header_len: usize,
-        end: usize,
-        input: &mut BytesMut,
-        limits: &Limits,
-    ) -> Result<Step<Arrived>, Fault> {
-        self.begin_message(header.opcode, Form::Plain, limits);
-        let payload = input.get_mut(header_len..end).unwrap_or_default();
-        if let Some(mask) = header.mask {
-            mask.apply(payload, 0);
-        }
-        let step = if header.opcode.is_control() {
-            Ok(control(header.opcode, payload))
+    fn take(&mut self, fragments: &Fragments, input: &mut BytesMut, limits: &Limits) -> Result<Step<Arrived>, Fault> {
+        self.work = self.work.saturating_add(fragments.count - 1);
+        let step = if let Some(message) = &mut self.message {
+            fragments.append(input, self.masking, &mut message.body)?;
+            self.end_frame(fragments.fin)
         } else {
-            self.push(payload).and_then(|()| self.end_frame(header.fin))
+            let mut body = assembler(fragments.opcode, limits.max_message).ok_or(Violation::UnexpectedContinuation)?;
+            fragments.append(input, self.masking, &mut body)?;
+            if fragments.fin {
+                Ok(Step::Item(Arrived::Message(body.finish()?)))
+            } else {
+                self.message = Some(Box::new(Unfinished { body, form: Form::Plain }));
+                Ok(Step::Progress)
+            }
         };
-        input.advance(end);
+        input.advance(fragments.end);
         step
+    }
+
+    fn begin_message(&mut self, header: &Header, form: Form, limits: &Limits) {
+        // A plain message in one frame is as long as that, and never has more room.
+        let most = if header.fin && form == Form::Plain { Some(header.payload_len) } else { limits.max_message };
+        if let Some(body) = assembler(header.opcode, most) {
+            self.message = Some(Box::new(Unfinished { body, form }));
+        } else if let (Opcode::Continuation, Some(message)) = (header.opcode, &mut self.message) {
+            message.body.continued(1);
+        }
     }
 
     fn continue_payload(
@@ -320,8 +359,21 @@ impl Receiver {
         self.arrived(arriving, read as u64)
     }
 
+    pub(super) const fn take_work(&mut self) -> u16 {
+        std::mem::replace(&mut self.work, 0)
+    }
+
     pub(super) fn is_unfinished(&self) -> bool {
         self.arriving.as_ref().is_some_and(|arriving| arriving.inflating == Progress::Again)
+    }
+}
+
+/// For a message that begins with this opcode, of at most so many bytes.
+fn assembler(opcode: Opcode, most: Option<u64>) -> Option<Assembler> {
+    match opcode {
+        Opcode::Text => Some(Assembler::text(most)),
+        Opcode::Binary => Some(Assembler::binary(most)),
+        Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => None,
     }
 }
 
@@ -465,6 +517,10 @@ impl Receive for Connection<Receiver> {
 
     fn is_unfinished(&self) -> bool {
         self.receiver.is_unfinished()
+    }
+
+    fn take_work(&mut self) -> u16 {
+        self.receiver.take_work().saturating_add(self.inflating_work())
     }
 }
 

@@ -56,22 +56,30 @@ impl Assembler {
         self.continuations
     }
 
-    pub(crate) const fn continued(&mut self) {
-        self.continuations += 1;
+    pub(crate) const fn continued(&mut self, frames: u64) {
+        self.continuations += frames;
     }
 
     /// Takes the next piece by copying it.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), Violation> {
         self.make_room(piece.len());
+        self.append(piece);
+        self.validate()
+    }
+
+    /// Copies a piece of what there is room for; [`Assembler::validate`] or [`Assembler::finish`] must follow.
+    pub(crate) fn append(&mut self, piece: &[u8]) {
         match &mut self.body {
-            Body::Text(buffer) => {
-                buffer.append(piece);
-                buffer.validate().map_err(|_| Violation::InvalidUtf8)
-            }
-            Body::Binary(buffer) => {
-                buffer.extend_from_slice(piece);
-                Ok(())
-            }
+            Body::Text(buffer) => buffer.append(piece),
+            Body::Binary(buffer) => buffer.extend_from_slice(piece),
+        }
+    }
+
+    /// Judges what was appended, if this is text.
+    pub(crate) fn validate(&mut self) -> Result<(), Violation> {
+        match &mut self.body {
+            Body::Text(buffer) => buffer.validate().map_err(|_| Violation::InvalidUtf8),
+            Body::Binary(_) => Ok(()),
         }
     }
 
@@ -94,13 +102,17 @@ impl Assembler {
     }
 
     /// By doubling, from [`FIRST_ROOM`] on, so that what is there already is copied at most log2 times; and not beyond what may come.
-    fn make_room(&mut self, additional: usize) {
+    pub(crate) fn make_room(&mut self, additional: usize) {
         let (len, capacity) = (self.len(), self.capacity());
         if capacity - len >= additional {
             return;
         }
         let doubled = capacity.saturating_mul(2).max(FIRST_ROOM).min(self.most).saturating_sub(len);
-        let room = doubled.max(additional);
+        self.make_last_room(doubled.max(additional));
+    }
+
+    /// For the last bytes of the message, which are here.
+    pub(crate) fn make_last_room(&mut self, room: usize) {
         match &mut self.body {
             Body::Text(buffer) => buffer.reserve_exact(room),
             Body::Binary(buffer) => buffer.reserve_exact(room),
@@ -118,8 +130,9 @@ impl Assembler {
         if let Some(mask) = mask {
             mask.apply(piece, offset);
         }
-        match &mut self.body {
-            Body::Text(buffer) => buffer.validate().map(|()| &[][..]).map_err(|_| Violation::InvalidUtf8),
+        self.validate()?;
+        match &self.body {
+            Body::Text(_) => Ok(&[]),
             Body::Binary(buffer) => Ok(buffer.get(start..).unwrap_or_default()),
         }
     }

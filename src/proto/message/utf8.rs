@@ -365,7 +365,7 @@ impl Utf8Buffer {
         self.bytes.capacity()
     }
 
-    /// Appends without validating yet; [`Utf8Buffer::validate`] must follow.
+    /// Appends without validating yet; [`Utf8Buffer::validate`] or [`Utf8Buffer::finish`] must follow.
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -391,9 +391,10 @@ impl Utf8Buffer {
         Ok(())
     }
 
-    /// The text, if it ends with a complete code point.
+    /// The text, if what was appended last is valid and ends with a complete code point.
     pub(crate) fn finish(self) -> Result<Utf8Bytes, InvalidUtf8> {
-        if self.validated == self.bytes.len() {
+        let pending = self.bytes.get(self.validated..).unwrap_or_default();
+        if pending.is_empty() || simdutf8::basic::from_utf8(pending).is_ok() {
             Ok(Utf8Bytes(Held::Shared(slim(self.bytes))))
         } else {
             Err(InvalidUtf8)
