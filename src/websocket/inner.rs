@@ -179,9 +179,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     /// The usual case by itself: a small message, and room for it.
     #[inline(always)]
     fn feed_now(&mut self, message: &Message) -> bool {
-        let Some(out) = &mut self.output else { return false };
-        self.transport != Transported::Broken
-            && out.len() < self.config.limits.high_water
+        if !self.connection.is_open() || self.transport == Transported::Broken {
+            return false;
+        }
+        let out = self.output.get_or_insert_with(Queue::take);
+        out.len() < self.config.limits.high_water
             && self.connection.send_copied(message, self.config.fragment_size, &mut random::mask, &mut **out)
     }
 

@@ -47,6 +47,11 @@ impl Filled {
         &mut self.bytes
     }
 
+    /// Whether all of it was decoded, and so little that what is behind it is room enough.
+    fn is_free(&self) -> bool {
+        self.bytes.len() == self.decoded && self.bytes.capacity() - self.decoded >= READ_BUFFER / 2
+    }
+
     fn left(&self) -> &[u8] {
         self.bytes.get(self.decoded..).unwrap_or_default()
     }
@@ -99,7 +104,18 @@ impl Input {
     }
 
     /// The buffer with room to read into, and with what was left of the last one.
+    #[inline]
     pub(super) fn room(&mut self) -> &mut BytesMut {
+        if !matches!(self, Self::Buffer(buffer) if buffer.is_free()) {
+            self.make_room();
+        }
+        match self {
+            Self::Buffer(buffer) => buffer.settled(),
+            Self::Blank | Self::Partial(_) => unreachable!("room was made just above"),
+        }
+    }
+
+    fn make_room(&mut self) {
         // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
         let (mut buffer, partial) = match std::mem::take(self) {
             Self::Buffer(mut buffer) => match Partial::of(buffer.left()) {
@@ -120,10 +136,6 @@ impl Input {
         }
         buffer.bytes.extend_from_slice(partial.bytes());
         *self = Self::Buffer(buffer);
-        match self {
-            Self::Buffer(buffer) => &mut buffer.bytes,
-            Self::Blank | Self::Partial(_) => unreachable!("assigned just above"),
-        }
     }
 
     /// Drops what is left and gives the buffer back.

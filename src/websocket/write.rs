@@ -73,13 +73,16 @@ pub(super) enum Until {
 
 impl Queue {
     /// An empty queue, from this thread's pool if there is one.
+    #[inline(never)]
     pub(super) fn take() -> Box<Self> {
         POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
     }
 
     /// Gives a queue back, with whatever is left in it dropped.
     pub(super) fn give(mut self: Box<Self>) {
-        self.reset();
+        if self.queued > 0 || !self.front.is_empty() {
+            self.reset();
+        }
         if self.small.capacity() <= POOLED_CAPACITY {
             // A thread that is ending has no pool any more, and needs none.
             let _ = POOL.try_with(|pool| {
