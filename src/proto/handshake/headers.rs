@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// A header that does not follow its grammar.
@@ -94,7 +95,12 @@ pub(super) fn check_subprotocols(names: &[&str]) -> Result<(), GrammarError> {
 
 /// Whether the list in header `name` has this element; case does not matter.
 pub(super) fn lists(headers: &HeaderMap, name: HeaderName, element: &str) -> bool {
-    let mut elements = headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    headers.get_all(name).into_iter().any(|line| has_element(line, element))
+}
+
+/// Whether the list in one line has this element; case does not matter.
+pub(super) fn has_element(line: &HeaderValue, element: &str) -> bool {
+    let mut elements = line.as_bytes().split(|byte| *byte == b',');
     elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
 }
 
@@ -112,8 +118,8 @@ pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue
 
 /// A header value of what was made of tokens or base64.
 #[expect(clippy::expect_used, reason = "visible ASCII is what every header value may hold")]
-pub(super) fn visible(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("tokens and base64 are visible ASCII")
+pub(super) fn visible(text: impl Into<String>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text.into())).expect("tokens and base64 are visible ASCII")
 }
 
 pub(super) const BLANK: [char; 2] = [' ', '\t'];

@@ -37,6 +37,7 @@ mod head;
 mod headers;
 mod judge;
 mod key;
+mod lines;
 mod page;
 mod refusal;
 mod response;

@@ -6,6 +6,7 @@ use super::{
     head::parse_request,
     headers::{is_reserved, visible},
     judge::check_body,
+    lines::Lines,
     scanner::HeadScanner,
 };
 use crate::proto::{Limits, Misuse};
@@ -46,7 +47,7 @@ impl AwaitRequest {
         let request = self.receive_any(input)?;
         if let Some(request) = &request {
             // What is left of the input is only frames if none of it is a body.
-            check_body(request.headers())?;
+            check_body(&Lines::of(request.headers()))?;
         }
         Ok(request)
     }
@@ -93,7 +94,7 @@ impl Judged {
             ));
         }
         let mut response = Response::new(());
-        if let Some(accept) = &self.accept {
+        if let Some(accept) = self.accept {
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
