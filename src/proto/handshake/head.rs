@@ -68,6 +68,7 @@ pub fn encode_request(request: &Request<()>, out: &mut BytesMut) {
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     encode_headers(request.headers(), out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes a response head followed by `body`. Headers that frame the body are the caller's.
@@ -87,16 +88,21 @@ pub fn encode_response(response: &Response<()>, body: &[u8], out: &mut BytesMut)
     out.extend_from_slice(response.status().canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
     encode_headers(response.headers(), out);
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 
-fn encode_headers(headers: &HeaderMap, out: &mut BytesMut) {
+/// Writes header lines.
+pub(super) fn encode_headers(headers: &HeaderMap, out: &mut BytesMut) {
     for (name, value) in headers {
-        out.extend_from_slice(spelling(name).as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        encode_line(spelling(name), value.as_bytes(), out);
     }
+}
+
+pub(super) fn encode_line(name: &str, value: &[u8], out: &mut BytesMut) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -145,7 +151,8 @@ fn request_target(head: &Bytes, target: &str) -> Result<Uri, HeadError> {
             "the request-target holds a character that a URI may not (RFC 9112 section 3.2)",
         ));
     }
-    Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| HeadError::Malformed("the request-target is not a URI (RFC 9112 section 3.2)"))
+    Uri::from_maybe_shared(head.slice_ref(target.as_bytes()))
+        .map_err(|_| HeadError::Malformed("the request-target is not a URI (RFC 9112 section 3.2)"))
 }
 
 const fn version(minor: u8) -> Version {

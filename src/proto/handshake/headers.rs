@@ -100,8 +100,10 @@ pub(super) fn lists(headers: &HeaderMap, name: HeaderName, element: &str) -> boo
 
 /// Whether the list in one line has this element; case does not matter.
 pub(super) fn has_element(line: &HeaderValue, element: &str) -> bool {
-    let mut elements = line.as_bytes().split(|byte| *byte == b',');
-    elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
+    let (line, element) = (line.as_bytes(), element.as_bytes());
+    let mut elements = line.split(|byte| *byte == b',');
+    // Most lists have one element.
+    line.eq_ignore_ascii_case(element) || elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element))
 }
 
 /// Headers that carry the handshake or frame a body, and so are not the application's to set.

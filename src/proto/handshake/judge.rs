@@ -1,11 +1,6 @@
 use http::{HeaderMap, Method, Request, Version, header, uri::Authority};
 
-use super::{
-    Judged, Key, Refusal,
-    extensions::extensions,
-    headers::subprotocols,
-    lines::Lines,
-};
+use super::{Judged, Key, Refusal, extensions::extensions, headers::subprotocols, lines::Lines};
 
 /// Judges a request by RFC 6455 section 4.2.1, whoever read it.
 ///
@@ -36,7 +31,7 @@ use super::{
 pub fn judge<T>(request: &Request<T>) -> Result<Judged, Refusal> {
     let lines = Lines::of(request.headers());
     let key = check_request(request, &lines, Methods::Get)?;
-    Ok(Judged { accept: Some(key.accept()), subprotocols: check_lists(request.headers(), &lines)? })
+    Ok(Judged { key: Some(key), subprotocols: check_lists(request.headers(), &lines)? })
 }
 
 /// Judges an extended CONNECT request of HTTP/2 (RFC 8441 section 5), whoever read it; `protocol` is its `:protocol`.
@@ -87,7 +82,7 @@ fn check_extended_connect<T>(request: &Request<T>, protocol: Option<&str>) -> Re
     let lines = Lines::of(request.headers());
     check_body(&lines)?;
     check_version(&lines)?;
-    Ok(Judged { accept: None, subprotocols: check_lists(request.headers(), &lines)? })
+    Ok(Judged { key: None, subprotocols: check_lists(request.headers(), &lines)? })
 }
 
 /// The subprotocols of a request whose lists are well-formed.
@@ -213,9 +208,7 @@ fn check_version(lines: &Lines<'_>) -> Result<(), Refusal> {
 // RFC 6455 §4.2.1 (5): one key, of 16 bytes.
 fn check_key(lines: &Lines<'_>) -> Result<Key, Refusal> {
     let key = lines.key.only().and_then(|value| Key::parse(value.as_bytes().trim_ascii()));
-    key.ok_or_else(|| {
-        Refusal::bad_request("there is not exactly one valid Sec-WebSocket-Key (RFC 6455 section 4.2.1)")
-    })
+    key.ok_or_else(|| Refusal::bad_request("there is not exactly one valid Sec-WebSocket-Key (RFC 6455 section 4.2.1)"))
 }
 
 // RFC 6455 §9.1: extensions that do not follow the grammar fail the handshake, whether any is known here or not.

@@ -49,9 +49,21 @@ impl Key {
 
     /// The value of `Sec-WebSocket-Accept` that answers what was sent as key, whether it is one or not.
     pub(crate) fn accept_of(sent: &[u8]) -> String {
-        // RFC 6455 §4.2.2: the base64 of the SHA-1 of the key, as sent, with the GUID appended.
-        STANDARD.encode(Sha1::new().chain_update(sent).chain_update(GUID).finalize())
+        STANDARD.encode(digest(sent))
     }
+
+    /// The bytes of [`accept`](Self::accept).
+    pub(super) fn proof(&self) -> [u8; 28] {
+        let mut proof = [b'='; 28];
+        // Always room for 20 bytes: they take 27 digits and one more character.
+        let _ = STANDARD.encode_slice(digest(&self.0), &mut proof);
+        proof
+    }
+}
+
+/// RFC 6455 §4.2.2: the accept value is the base64 of the SHA-1 of the key, as sent, with the GUID appended.
+fn digest(sent: &[u8]) -> [u8; 20] {
+    Sha1::new().chain_update(sent).chain_update(GUID).finalize().into()
 }
 
 impl fmt::Debug for Key {

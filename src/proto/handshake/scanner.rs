@@ -81,6 +81,7 @@ impl HeadScanner {
     /// After that, another head is looked for, with what is left of the limits.
     pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         while self.section != Section::End {
+            self.skip_lines(input);
             self.skip(input);
             let Some(&byte) = input.get(self.position) else {
                 return Ok(None);
@@ -98,6 +99,26 @@ impl HeadScanner {
     /// Whether no byte of any head was seen.
     pub(crate) const fn is_untouched(&self) -> bool {
         self.spent == 0 && self.position == 0
+    }
+
+    /// Goes over whole header lines that are here and within the limits.
+    fn skip_lines(&mut self, input: &[u8]) {
+        while self.section == Section::Headers && self.position == self.line && self.headers < self.max_headers {
+            let rest = input.get(self.position..).unwrap_or_default();
+            let plain = plain(rest);
+            let is_header = rest.first().is_some_and(|first| *first != b' ') && plain > 0;
+            let line = plain + 2;
+            if !is_header || rest.get(plain..line) != Some(b"\r\n") {
+                return;
+            }
+            if self.spent + self.position + line > self.max_head {
+                return;
+            }
+            self.headers += 1;
+            self.position += line;
+            self.line = self.position;
+            self.last = b'\n';
+        }
     }
 
     /// Goes over what [`step`](Self::step) has nothing to say about: within a line and its limits, all that is not a
