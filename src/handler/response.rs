@@ -111,7 +111,10 @@ impl Response {
 
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512 + self.body.len());
-        out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", self.status, self.reason).as_bytes());
+        let status = self.status.to_string();
+        for part in ["HTTP/1.1 ", &*status, " ", &*self.reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         self.headers.write(&mut out);
         out.extend_from_slice(&self.body);
         out

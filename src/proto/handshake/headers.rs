@@ -140,12 +140,23 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// RFC 9110 §5.6.2: visible ASCII without the separators.
 pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    byte.is_ascii() && TOKEN_BYTES >> byte & 1 == 1
 }
+
+/// A bit for each of them: heads are long.
+const TOKEN_BYTES: u128 = {
+    let (mut bits, mut byte) = (0, 0_u8);
+    while byte.is_ascii() {
+        let is_one = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        bits |= (is_one as u128) << byte;
+        byte += 1;
+    }
+    bits
+};
 
 #[cfg(test)]
 mod tests {
