@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::{
     handler::{
-        Error, ErrorKind, Factory, Handler, Result, Sender,
+        Error, ErrorKind, Factory, Handler, Result, Sender, Settings,
         agent::{Agent, contain},
         hub::{Hub, OwnerCommand, Place},
         opening::{Ended, Ends, Origin, connection},
@@ -29,7 +29,7 @@ use crate::{
     server::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection},
     tls::TlsAcceptor,
     transport::Nodelay,
-    websocket::{Alarm, now},
+    websocket::{Alarm, Forerunner, now},
 };
 
 /// Connections accepted before others have their turn.
@@ -111,13 +111,14 @@ struct Listening {
     nodelay: Option<Nodelay>,
     /// Where every connection arrives, if the listener says so.
     address: Option<SocketAddr>,
+    ahead: Forerunner,
 }
 
 impl Listening {
-    fn on(socket: TcpListener, tcp_nodelay: bool) -> Self {
-        let nodelay = tcp_nodelay.then(|| Nodelay::of(&socket));
+    fn on(socket: TcpListener, settings: &Settings) -> Self {
+        let nodelay = settings.tcp_nodelay.then(|| Nodelay::of(&socket));
         let address = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
-        Self { socket, nodelay, address }
+        Self { socket, nodelay, address, ahead: Forerunner::default() }
     }
 
     fn accepted(&mut self, stream: &TcpStream, peer: SocketAddr) -> Ends {
@@ -155,7 +156,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         tls: Option<TlsAcceptor>,
     ) -> Self {
         let paused = Paused { until: None, next: FIRST_PAUSE, alarm: Alarm::default(), warned: None };
-        let listener = listener.map(|socket| Listening::on(socket, hub.rules.settings.tcp_nodelay));
+        let listener = listener.map(|socket| Listening::on(socket, &hub.rules.settings));
         Self { factory, hub: Arc::clone(hub), pool, listener, tls, stage: Stage::Waiting, paused, failure: None }
     }
 
@@ -251,6 +252,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
                 Poll::Ready(Ok((stream, peer))) => {
                     self.paused.next = FIRST_PAUSE;
                     let ends = listener.accepted(&stream, peer);
+                    listener.ahead.run(cx);
                     self.accepted(stream, ends);
                 }
                 Poll::Ready(Err(error)) => self.not_accepted(error)?,

@@ -33,7 +33,7 @@ use crate::{
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Entry, Place, close, hold, lend, now, until_cut, while_serving, within},
+    websocket::{Entry, Forerunner, Place, close, hold, lend, now, until_cut, while_serving, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -331,11 +331,11 @@ impl Server {
             log: Arc::default(),
             application,
         });
-        let mut listeners = self.listeners;
+        let (mut listeners, mut ahead) = (self.listeners, Forerunner::default());
         let mut pause = FIRST_PAUSE;
         let mut warned: Option<Instant> = None;
         loop {
-            match listener::accept(&mut listeners).await {
+            match listener::accept(&mut listeners, &mut ahead).await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
                     let handshake = shared.begin();

@@ -11,6 +11,7 @@ use crate::{
     proto::forwarded::Endpoint,
     server::Server,
     transport::{Nodelay, Transport},
+    websocket::Forerunner,
 };
 
 /// A socket that a [`Server`](super::Server) accepts connections from: TCP, or a Unix socket.
@@ -185,7 +186,7 @@ fn is_socket(path: &std::path::Path) -> bool {
 }
 
 /// Accepts from whichever has a connection, each in its turn.
-pub(super) async fn accept(listeners: &mut [Listener]) -> io::Result<(Arrival, Endpoint)> {
+pub(super) async fn accept(listeners: &mut [Listener], ahead: &mut Forerunner) -> io::Result<(Arrival, Endpoint)> {
     poll_fn(|cx| {
         for at in 0..listeners.len() {
             if let Poll::Ready(accepted) =
@@ -193,6 +194,7 @@ pub(super) async fn accept(listeners: &mut [Listener]) -> io::Result<(Arrival, E
             {
                 // Those behind it come first the next time, so that none is left waiting.
                 listeners.rotate_left(at + 1);
+                ahead.run(cx);
                 return Poll::Ready(accepted);
             }
         }
