@@ -112,17 +112,21 @@ pub(crate) struct Nodelay {
     inherited: bool,
 }
 
+const INHERITED: bool = cfg!(target_os = "linux");
+
 impl Nodelay {
     pub(crate) fn of(listener: &TcpListener) -> Self {
-        // Only a matter of speed.
-        let _ = SockRef::from(listener).set_tcp_nodelay(cfg!(target_os = "linux"));
+        if INHERITED {
+            // Where it fails, each stream has its own.
+            let _ = SockRef::from(listener).set_tcp_nodelay(true);
+        }
         Self { inherited: false }
     }
 
     /// Sees to one that was accepted. An error means that its peer is gone, as reading will tell.
     pub(crate) fn set_on(&mut self, stream: &TcpStream) {
         if !self.inherited {
-            self.inherited = cfg!(target_os = "linux") && stream.nodelay().unwrap_or(false);
+            self.inherited = INHERITED && stream.nodelay().unwrap_or(false);
             let _ = stream.set_nodelay(true);
         }
     }
@@ -213,6 +217,6 @@ mod tests {
             nodelay.set_on(&accepted);
             assert!(accepted.nodelay().unwrap());
         }
-        assert_eq!(nodelay.inherited, cfg!(target_os = "linux"));
+        assert_eq!(nodelay.inherited, INHERITED);
     }
 }
