@@ -90,8 +90,7 @@ async fn open<H: Handler>(mut agent: Agent<H>, origin: Origin) -> Opened<H> {
                 Opened::Failed(agent, None)
             }
         },
-        // Boxed, as all of the opening is: a server does not pay for what clients need.
-        Origin::Asked(url, place) => match Box::pin(dialing::dial(&mut agent, &url, place, deadline)).await {
+        Origin::Asked(url, place) => match dialing::dial(&mut agent, &url, place, deadline).await {
             Ok((inner, Ok(shake))) => Opened::Session(Session::new(agent, inner, shake)),
             Ok((inner, Err(refused))) => Opened::Session(Session::refused(agent, inner, refused)),
             Err(unopened) => {

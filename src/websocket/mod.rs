@@ -52,7 +52,7 @@ use lease::Leased;
 #[cfg(feature = "hyper")]
 pub(crate) use lease::Counter;
 pub(crate) use lease::{Lease, Lendable, close, lend};
-pub(crate) use open::{HEAD_READ, Judging, Turned, accept, agree, answer_and_end, connect, open, within};
+pub(crate) use open::{HEAD_READ, HEAD_WRITTEN, Judging, Turned, accept, agree, answer_and_end, connect, open, within};
 pub(crate) use random::nonce;
 pub(crate) use wakers::Side;
 
