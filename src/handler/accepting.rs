@@ -1,6 +1,6 @@
 //! A connection that was accepted, until it is open.
 
-use std::{io, net::SocketAddr, time::Instant};
+use std::{io, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -13,7 +13,8 @@ use crate::{
     handler::{
         Error, ErrorKind, Handler, Handshake, Request, Response, Result,
         agent::{Agent, Raised},
-        opening::{Unopened, attend},
+        opening::{Ends, Unopened, attend},
+        request::http_of,
     },
     proto::{
         Role,
@@ -29,33 +30,33 @@ use crate::{
 pub(super) async fn accept<H: Handler>(
     agent: &mut Agent<H>,
     stream: TcpStream,
-    peer: SocketAddr,
+    ends: Ends,
     tls: Option<TlsAcceptor>,
     deadline: Instant,
 ) -> Result<(Inner<Transport, Collector>, Handshake), Unopened> {
-    let local_addr = stream.local_addr().ok();
-    if agent.settings().tcp_nodelay {
-        stream.set_nodelay(true)?;
-    }
-    let mut stream = secure(agent, stream, tls, deadline).await?;
+    let mut stream = if agent.settings().encrypt_server || tls.is_some() {
+        Box::pin(secure(agent, stream, tls, deadline)).await?
+    } else {
+        Transport::tcp(stream)
+    };
     let mut input = BytesMut::new();
     let awaiting = AwaitRequest::new(&agent.config().limits);
     let head = match attend(agent, deadline, read_head(&mut stream, &mut input, awaiting)).await? {
         Ok(Some(Ok(head))) => head,
-        Ok(Some(Err(refusal))) => return refuse(agent, &mut stream, refusal).await,
+        Ok(Some(Err(refusal))) => return Box::pin(refuse(agent, &mut stream, refusal)).await,
         // The peer hung up: there is nobody to tell.
         Ok(None) | Err(_) => return Err(Unopened::Silently),
     };
     let (request, response, agreed) = match answer(agent, &head) {
         Ok(answered) => answered,
-        Err(refused) => return turn_away(agent, &mut stream, refused).await,
+        Err(refused) => return Box::pin(turn_away(agent, &mut stream, refused)).await,
     };
     let mut out = Vec::new();
     if let Err(error) = response.format(&mut out) {
-        return turn_away(agent, &mut stream, Refused::for_error(error)).await;
+        return Box::pin(turn_away(agent, &mut stream, Refused::for_error(error))).await;
     }
     if response.status() != 101 {
-        end(agent, &mut stream, &out).await;
+        Box::pin(end(agent, &mut stream, &out)).await;
         return Err(Unopened::Silently);
     }
     attend(agent, deadline, async {
@@ -65,19 +66,16 @@ pub(super) async fn accept<H: Handler>(
     .await??;
     let collector = agent.collector(agent.settings().masking(Role::Server), agreed.as_ref());
     let inner = Inner::of_frames(stream, Role::Server, collector, agent.config().clone(), agreed, &input);
-    Ok((inner, Handshake { request, response, peer_addr: Some(peer), local_addr }))
+    Ok((inner, Handshake { request, response, peer_addr: Some(ends.peer), local_addr: ends.local }))
 }
 
-/// Does the TLS handshake, where there is to be one.
+/// Does the TLS handshake.
 async fn secure<H: Handler>(
     agent: &mut Agent<H>,
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     deadline: Instant,
 ) -> Result<Transport, Unopened> {
-    if !agent.settings().encrypt_server && tls.is_none() {
-        return Ok(Transport::tcp(stream));
-    }
     let (stream, session) = agent.call(|handler| handler.upgrade_ssl_server(stream))?.into_parts();
     if let (Session::Server(None), None) = (&session, &tls) {
         let details = "encrypt_server needs a configuration: give one to WebSocket::with_tls, or override \
@@ -108,12 +106,12 @@ async fn read_head(
 }
 
 /// The request, and the handler's answer to it.
-fn answer<H: Handler>(agent: &mut Agent<H>, head: &[u8]) -> Result<(Request, Response, Option<Agreed>), Refused> {
+fn answer<H: Handler>(agent: &mut Agent<H>, head: &Bytes) -> Result<(Request, Response, Option<Agreed>), Refused> {
     let request = Request::parse_head(head).map_err(Refused::for_error)?;
     let mut response = agent.call(|handler| handler.on_request(&request)).map_err(Refused::for_raised)?;
     let mut agreed = None;
     if response.status() == 101 {
-        let asked = judge(agent, &request)?;
+        let asked = judge(agent, head)?;
         if let Some((agreement, accepted)) = accept_deflate(asked.headers(), agent.compress(Role::Server)) {
             response.add_extension(&String::from_utf8_lossy(accepted.as_bytes()));
             agreed = Some(agreement);
@@ -123,9 +121,9 @@ fn answer<H: Handler>(agent: &mut Agent<H>, head: &[u8]) -> Result<(Request, Res
 }
 
 /// Judges a request that the handler accepts, by RFC 6455 section 4.2.1.
-fn judge<H: Handler>(agent: &Agent<H>, request: &Request) -> Result<http::Request<()>, Refused> {
+fn judge<H: Handler>(agent: &Agent<H>, head: &Bytes) -> Result<http::Request<()>, Refused> {
     let methods = if agent.settings().method_strict { Methods::Get } else { Methods::Any };
-    let request = request.to_http().map_err(Refused::for_error)?;
+    let request = http_of(head).map_err(Refused::for_error)?;
     let judged = judge_upgrade(&request, methods).map_err(|refusal| {
         let error = Error::new(ErrorKind::Protocol, refusal.to_string());
         let mut response = response(400, "Bad Request", &error.to_string());

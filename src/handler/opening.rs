@@ -30,10 +30,17 @@ use crate::{
 /// Where a connection comes from.
 #[derive(Debug)]
 pub(crate) enum Origin {
-    /// It was accepted from this address, by a server with this TLS.
-    Accepted(TcpStream, SocketAddr, Option<TlsAcceptor>),
+    /// It was accepted, by a server with this TLS.
+    Accepted(TcpStream, Ends, Option<TlsAcceptor>),
     /// It is to be made, or there is no place for it.
     Asked(Url, Result<()>),
+}
+
+/// The addresses of a connection that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ends {
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// What became of an opening handshake.
@@ -76,7 +83,7 @@ pub(crate) fn connection<H: Handler>(agent: Agent<H>, origin: Origin) -> impl Fu
 async fn open<H: Handler>(mut agent: Agent<H>, origin: Origin) -> Opened<H> {
     let deadline = after(now(), agent.config().timings.handshake);
     match origin {
-        Origin::Accepted(stream, peer, tls) => match accepting::accept(&mut agent, stream, peer, tls, deadline).await {
+        Origin::Accepted(stream, ends, tls) => match accepting::accept(&mut agent, stream, ends, tls, deadline).await {
             Ok((inner, shake)) => Opened::Session(Session::new(agent, inner, shake)),
             Err(unopened) => {
                 unopened.tell(&mut agent);

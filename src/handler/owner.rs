@@ -20,15 +20,16 @@ use url::Url;
 
 use crate::{
     handler::{
-        Error, ErrorKind, Factory, Handler, Result, Sender,
+        Error, ErrorKind, Factory, Handler, Result, Sender, Settings,
         agent::{Agent, contain},
         hub::{Hub, OwnerCommand, Place},
-        opening::{Ended, Origin, connection},
+        opening::{Ended, Ends, Origin, connection},
     },
     metrics,
     server::{FIRST_PAUSE, LAST_PAUSE, is_of_one_connection},
     tls::TlsAcceptor,
-    websocket::{Alarm, now},
+    transport::Nodelay,
+    websocket::{Alarm, Forerunner, now},
 };
 
 /// Connections accepted before others have their turn.
@@ -95,12 +96,37 @@ pub(crate) struct Owner<'a, F, P> {
     factory: &'a mut F,
     hub: Arc<Hub>,
     pool: P,
-    listener: Option<TcpListener>,
+    listener: Option<Listening>,
     tls: Option<TlsAcceptor>,
     stage: Stage,
     paused: Paused,
     /// Why the first client connection that failed did.
     failure: Option<Error>,
+}
+
+/// What connections are accepted from.
+#[derive(Debug)]
+struct Listening {
+    socket: TcpListener,
+    nodelay: Option<Nodelay>,
+    /// Where every connection arrives, if the listener says so.
+    address: Option<SocketAddr>,
+    ahead: Forerunner,
+}
+
+impl Listening {
+    fn on(socket: TcpListener, settings: &Settings) -> Self {
+        let nodelay = settings.tcp_nodelay.then(|| Nodelay::of(&socket));
+        let address = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+        Self { socket, nodelay, address, ahead: Forerunner::default() }
+    }
+
+    fn accepted(&mut self, stream: &TcpStream, peer: SocketAddr) -> Ends {
+        if let Some(nodelay) = &mut self.nodelay {
+            nodelay.set_on(stream);
+        }
+        Ends { peer, local: self.address.or_else(|| stream.local_addr().ok()) }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +156,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         tls: Option<TlsAcceptor>,
     ) -> Self {
         let paused = Paused { until: None, next: FIRST_PAUSE, alarm: Alarm::default(), warned: None };
+        let listener = listener.map(|socket| Listening::on(socket, &hub.rules.settings));
         Self { factory, hub: Arc::clone(hub), pool, listener, tls, stage: Stage::Waiting, paused, failure: None }
     }
 
@@ -214,17 +241,19 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
 
     fn accept(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return Ok(()) };
+            let Some(listener) = &mut self.listener else { return Ok(()) };
             if let Some(until) = self.paused.until {
                 if self.paused.alarm.poll(cx, until).is_pending() {
                     return Ok(());
                 }
                 self.paused.until = None;
             }
-            match listener.poll_accept(cx) {
+            match listener.socket.poll_accept(cx) {
                 Poll::Ready(Ok((stream, peer))) => {
                     self.paused.next = FIRST_PAUSE;
-                    self.accepted(stream, peer);
+                    let ends = listener.accepted(&stream, peer);
+                    listener.ahead.run(cx);
+                    self.accepted(stream, ends);
                 }
                 Poll::Ready(Err(error)) => self.not_accepted(error)?,
                 Poll::Pending => return Ok(()),
@@ -234,7 +263,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         Ok(())
     }
 
-    fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn accepted(&mut self, stream: TcpStream, ends: Ends) {
         if self.is_full() {
             // Whether it is taken does not matter: there is no place to wait for it.
             let _ = stream.try_write(FULL);
@@ -246,7 +275,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         let place = self.hub.join(None);
         let sender = Sender::of(&self.hub, &place.mailbox);
         if let Some(handler) = contain("factory", || self.factory.server_connected(sender)) {
-            let origin = Origin::Accepted(stream, peer, self.tls.clone());
+            let origin = Origin::Accepted(stream, ends, self.tls.clone());
             self.start(handler, place, origin);
         }
     }

@@ -100,17 +100,17 @@ impl Farewell {
         let number = u16::from_be_bytes(*code);
         let code = CloseCode::from(number);
         let text = std::str::from_utf8(reason).map(str::to_owned);
-        let invalid = Some(broken(Violation::InvalidCloseCode(number)));
+        let invalid = || Some(broken(Violation::InvalidCloseCode(number)));
         match number {
             1005 | 1006 | 1015 => {
                 let told = Some((code, text.unwrap_or_default()));
-                Self { told, broke: invalid, answer: CloseCode::Protocol }
+                Self { told, broke: invalid(), answer: CloseCode::Protocol }
             }
             1000..=1003 | 1007..=1014 | 3000..=4999 => match text {
                 Ok(reason) => Self { told: Some((code, reason)), broke: None, answer: code },
                 Err(_) => Self { told: Some((code, String::new())), broke: None, answer: CloseCode::Invalid },
             },
-            _ => Self { told: None, broke: invalid, answer: CloseCode::Protocol },
+            _ => Self { told: None, broke: invalid(), answer: CloseCode::Protocol },
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::{fmt, io::Write};
 
+use bytes::Bytes;
 use http::{Uri, Version, header};
 use url::{Position, Url};
 
@@ -84,7 +85,14 @@ impl Request {
 
     /// Reads a head that is known to be complete and within the limits.
     pub(crate) fn parse_head(head: &[u8]) -> Result<Self> {
-        complete(Self::read(head, &mut slots(head))?, head)
+        let mut few = [httparse::EMPTY_HEADER; 24];
+        let request = match Self::read(head, &mut few) {
+            Err(Error { kind: ErrorKind::Http(httparse::Error::TooManyHeaders), .. }) => {
+                Self::read(head, &mut slots(head))
+            }
+            read => read,
+        };
+        complete(request?, head)
     }
 
     /// The request and the length of its head.
@@ -121,7 +129,9 @@ impl Request {
 
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(512);
-        out.extend_from_slice(format!("{} {} HTTP/1.1\r\n", self.method, self.resource).as_bytes());
+        for part in [&*self.method, " ", &*self.resource, " HTTP/1.1\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         self.headers.write(&mut out);
         out
     }
@@ -130,8 +140,7 @@ impl Request {
     pub(crate) fn to_http(&self) -> Result<http::Request<()>> {
         let mut head = Vec::new();
         self.format(&mut head)?;
-        let mut request = parse_request(&head.into())
-            .map_err(|error| Error::new(ErrorKind::Protocol, Refusal::from(error).to_string()))?;
+        let mut request = http_of(&head.into())?;
         *request.version_mut() = self.http_version;
         Ok(request)
     }
@@ -280,6 +289,11 @@ impl<T> From<&http::Request<T>> for Request {
             headers,
         }
     }
+}
+
+/// The request of a head as the core's rules know it, and refused where the core would not read it.
+pub(crate) fn http_of(head: &Bytes) -> Result<http::Request<()>> {
+    parse_request(head).map_err(|error| Error::new(ErrorKind::Protocol, Refusal::from(error).to_string()))
 }
 
 /// Path and query of a request-target, which may also be a whole URI (RFC 9112 section 3.2.2). Any other is kept, for whoever

@@ -1,8 +1,11 @@
 use std::{fmt, io::Write};
 
-use crate::handler::{
-    Error, ErrorKind, Request, Result,
-    headers::{Headers, MAX_LINES, complete, has_control, slots},
+use crate::{
+    handler::{
+        Error, ErrorKind, Request, Result,
+        headers::{Headers, MAX_LINES, complete, has_control, slots},
+    },
+    websocket::HEAD_WRITTEN,
 };
 
 /// The response to the request of an opening handshake, as the server sends it (RFC 6455 section 4.2.2).
@@ -110,8 +113,12 @@ impl Response {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(512 + self.body.len());
-        out.extend_from_slice(format!("HTTP/1.1 {} {}\r\n", self.status, self.reason).as_bytes());
+        // As much as the head of the other server has, for its reason.
+        let mut out = Vec::with_capacity(HEAD_WRITTEN + self.body.len());
+        let status = self.status.to_string();
+        for part in ["HTTP/1.1 ", &*status, " ", &*self.reason, "\r\n"] {
+            out.extend_from_slice(part.as_bytes());
+        }
         self.headers.write(&mut out);
         out.extend_from_slice(&self.body);
         out

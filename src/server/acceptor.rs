@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, Uri, uri::Scheme};
+use http::{Request, StatusCode, Uri, uri::Scheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
@@ -15,10 +15,10 @@ use crate::{
         Misuse,
         deflate::DeflateConfig,
         forwarded::{Endpoint, Evidence, TrustedProxies},
-        handshake::{Acceptance, Judged, Refusal, asks_for_websocket, judge, judge_page},
+        handshake::{Acceptance, Judged, Opening, Refusal, asks_for_websocket, judge, judge_page},
     },
     server::{Origins, Tracker, announced, pages::Pages},
-    websocket::{self, Entry, Turned, until_cut},
+    websocket::{self, Entry, Judging, Turned, until_cut},
 };
 
 /// Accepts a connection over a stream with all defaults. [`Acceptor`] has the choices.
@@ -300,7 +300,7 @@ impl Acceptor {
         let entry = self.enter();
         let deadline = Some(self.config.timings.handshake);
         let accepting = pin!(self.accept_if(stream, arrived, deadline, entry.clone(), || Ok(())));
-        until_cut(entry.as_deref(), accepting).await
+        until_cut(entry.as_deref(), accepting).await.map(|(ws, request)| (ws, *request))
     }
 
     /// The same with what a server knows beside, the deadline where it has none of its own, the entry with its tracker, and
@@ -312,14 +312,25 @@ impl Acceptor {
         deadline: Option<Duration>,
         entry: Option<Arc<Entry>>,
         room: impl FnOnce() -> Result<(), Refusal>,
-    ) -> Result<(WebSocket<S>, Request<()>)>
+    ) -> Result<(WebSocket<S>, Box<Request<()>>)>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let judge = async |mut request: Request<()>| {
-            let response = self.judge(&mut request, arrived).await?;
-            room()?;
-            Ok((request, response))
+        let judge = |mut request: Box<Request<()>>| {
+            let verdict = match self.judge(&mut request, arrived) {
+                Ok(Verdict::Opens(opening)) => {
+                    let judged = room().map(|()| (request, opening));
+                    return Judging::Done(judged.map_err(Turned::from));
+                }
+                Ok(verdict) => verdict,
+                Err(turned) => return Judging::Done(Err(turned)),
+            };
+            // Boxed, so that only those which wait pay for it.
+            Judging::Waits(Box::pin(async move {
+                let opening = self.wait_for(verdict, &mut request).await?;
+                room()?;
+                Ok((request, opening))
+            }))
         };
         Box::pin(websocket::accept(stream, Arc::clone(&self.config), deadline, entry, judge)).await
     }
@@ -345,31 +356,35 @@ impl Acceptor {
         self.subprotocols.iter().find(|name| offered.contains(name)).map(String::as_str)
     }
 
-    async fn judge(&self, request: &mut Request<()>, arrived: Option<Arrived>) -> Result<Response<()>, Turned> {
+    /// What becomes of a request, as far as that is known without waiting for the application.
+    fn judge(&self, request: &mut Request<()>, arrived: Option<Arrived>) -> Result<Verdict<'_>, Turned> {
         let pages = self.pages.as_ref().filter(|_| !asks_for_websocket(request.headers()));
         if let Some(pages) = pages {
             judge_page(request)?;
             self.tell(request, arrived);
             self.check_serving()?;
             self.strip_prefix(request)?;
-            return Err(Turned::Answered(Box::new(pages.answer(std::mem::take(request)).await)));
+            return Ok(Verdict::Shows(pages));
         }
         let judged = judge(request)?;
         self.tell(request, arrived);
-        let response = match &self.hook {
-            Some(Hook::Later(hook)) => {
-                self.admit(request)?;
-                // Called before it is awaited: only the future of its own is held meanwhile.
-                let decision = hook(request);
-                let acceptance = decision.await?;
+        if let Some(Hook::Later(hook)) = &self.hook {
+            self.admit(request)?;
+            return Ok(Verdict::Asks(judged, hook(request)));
+        }
+        self.respond(judged, request).map(|opening| Verdict::Opens(handed_over(opening, request)))
+    }
+
+    async fn wait_for(&self, verdict: Verdict<'_>, request: &mut Request<()>) -> Result<Opening, Turned> {
+        match verdict {
+            Verdict::Opens(opening) => Ok(opening),
+            Verdict::Asks(judged, deciding) => {
+                let acceptance = deciding.await?;
                 self.check_serving()?;
-                self.answer(judged, acceptance)
+                self.answer(judged, acceptance).map(|opening| handed_over(opening, request))
             }
-            _ => self.respond(judged, request),
-        };
-        let mut response = response?;
-        request.extensions_mut().extend(std::mem::take(response.extensions_mut()));
-        Ok(response)
+            Verdict::Shows(pages) => Err(Turned::Answered(Box::new(pages.answer(std::mem::take(request)).await))),
+        }
     }
 
     /// Says with a request whom it comes from, where that is known.
@@ -382,7 +397,7 @@ impl Acceptor {
     }
 
     /// The answer to a request that RFC 6455 allows, where nothing can be waited for.
-    pub(crate) fn respond(&self, judged: Judged, request: &mut Request<()>) -> Result<Response<()>, Turned> {
+    pub(crate) fn respond(&self, judged: Judged, request: &mut Request<()>) -> Result<Opening, Turned> {
         self.admit(request)?;
         let acceptance = match &self.hook {
             None => Acceptance::new(),
@@ -421,14 +436,28 @@ impl Acceptor {
         if draining { Err(Refusal::going_down()) } else { Ok(()) }
     }
 
-    fn answer(&self, judged: Judged, mut acceptance: Acceptance) -> Result<Response<()>, Turned> {
+    fn answer(&self, judged: Judged, mut acceptance: Acceptance) -> Result<Opening, Turned> {
         if acceptance.chosen().is_none()
             && let Some(chosen) = self.choose(judged.subprotocols())
         {
             acceptance = acceptance.subprotocol(chosen);
         }
-        judged.respond(acceptance).map_err(|misuse: Misuse| misuse.into())
+        judged.open(acceptance).map_err(|misuse: Misuse| misuse.into())
     }
+}
+
+/// What is to become of a request.
+enum Verdict<'a> {
+    Opens(Opening),
+    /// The hook is asked, and takes its time.
+    Asks(Judged, Deciding),
+    Shows(&'a Pages),
+}
+
+/// What the hook hands to the application goes with the request.
+fn handed_over(mut opening: Opening, request: &mut Request<()>) -> Opening {
+    request.extensions_mut().extend(opening.take_extensions());
+    opening
 }
 
 /// The rest of a path, from its `/` on, in place of the whole.

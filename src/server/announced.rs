@@ -26,6 +26,15 @@ pub enum ProxyProtocol {
 }
 
 impl ProxyProtocol {
+    /// Whether a connection from `endpoint` begins with a header.
+    pub(super) fn is_expected(self, endpoint: Endpoint, trusted: &TrustedProxies) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Trusted => trusted.trusts(endpoint),
+            Self::Required => true,
+        }
+    }
+
     /// Who a connection comes from: what its header says, where it must have one, else `endpoint`.
     pub(super) async fn announced<S>(
         self,
@@ -36,12 +45,7 @@ impl ProxyProtocol {
     where
         S: AsyncRead + Unpin,
     {
-        let expected = match self {
-            Self::Off => false,
-            Self::Trusted => trusted.trusts(endpoint),
-            Self::Required => true,
-        };
-        if !expected {
+        if !self.is_expected(endpoint, trusted) {
             return Ok((endpoint, Evidence::Socket));
         }
         let header = read(stream).await?;

@@ -1,21 +1,17 @@
 use std::{
-    collections::BTreeMap,
     error::Error as StdError,
     future::Future,
     io,
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use http::{Request, uri::Scheme};
-use tokio::{
-    net::{TcpListener, ToSocketAddrs},
-    sync::oneshot,
-};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tracing::Instrument;
 
 use crate::{
@@ -31,12 +27,13 @@ use crate::{
     server::{
         Acceptor, Listener, Origins, ProxyProtocol, Tracker,
         acceptor::Arrived,
+        handshakes::Handshakes,
         listener::{self, Arrival},
         outcome::{Boxed, Observed, see_through},
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Entry, Place, close, hold, lend, now, until_cut, while_serving, within},
+    websocket::{Entry, Forerunner, Place, close, hold, lend, now, until_cut, while_serving, within},
 };
 
 /// Any error, as applications return it from their closure.
@@ -328,18 +325,17 @@ impl Server {
             acceptor: self.acceptor,
             tls: self.tls,
             proxy_protocol: self.proxy_protocol,
-            handshakes: Mutex::default(),
-            max_handshakes: self.max_handshakes,
+            handshakes: Handshakes::new(self.max_handshakes),
             open: Arc::default(),
             max_connections: self.max_connections,
             log: Arc::default(),
             application,
         });
-        let mut listeners = self.listeners;
+        let (mut listeners, mut ahead) = (self.listeners, Forerunner::default());
         let mut pause = FIRST_PAUSE;
         let mut warned: Option<Instant> = None;
         loop {
-            match listener::accept(&mut listeners).await {
+            match listener::accept(&mut listeners, &mut ahead).await {
                 Ok((stream, peer)) => {
                     pause = FIRST_PAUSE;
                     let handshake = shared.begin();
@@ -402,56 +398,42 @@ struct Shared<F> {
     acceptor: Acceptor,
     tls: Option<TlsAcceptor>,
     proxy_protocol: ProxyProtocol,
-    handshakes: Mutex<Handshakes>,
-    max_handshakes: usize,
+    handshakes: Handshakes,
     open: Arc<AtomicUsize>,
     max_connections: usize,
     log: Arc<Log>,
     application: F,
 }
 
-/// The handshakes under way, the oldest first. Dropping an entry cuts its handshake.
-#[derive(Default)]
-struct Handshakes {
-    next: u64,
-    running: BTreeMap<u64, oneshot::Sender<()>>,
-}
-
-/// A handshake under way, until dropped; `cut` resolves when it has to make room.
+/// A handshake under way, until dropped.
 struct Handshake<F> {
     shared: Arc<Shared<F>>,
     id: u64,
-    cut: oneshot::Receiver<()>,
     entry: Option<Arc<Entry>>,
 }
 
 impl<F> Drop for Handshake<F> {
     fn drop(&mut self) {
-        self.shared.handshakes.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&self.id);
+        self.shared.handshakes.end(self.id);
     }
 }
 
 impl<F> Shared<F> {
     fn begin(self: &Arc<Self>) -> Handshake<F> {
-        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        if handshakes.running.len() >= self.max_handshakes {
-            handshakes.running.pop_first();
-        }
-        let id = handshakes.next;
-        handshakes.next += 1;
-        let (sender, cut) = oneshot::channel();
-        handshakes.running.insert(id, sender);
-        Handshake { shared: Arc::clone(self), id, cut, entry: self.acceptor.enter() }
+        Handshake { shared: Arc::clone(self), id: self.handshakes.begin(), entry: self.acceptor.enter() }
     }
 
     async fn open(self: &Arc<Self>, stream: Arrival, peer: Endpoint, entry: Option<Arc<Entry>>) -> Result<Opened<F>> {
-        // Before the request can be read, nobody can be told that the server is going down.
-        let ready = {
-            // Boxed: for most it is over at once, and a request may be long in coming.
-            let mut ready = Box::pin(self.ready(stream, peer));
-            while_serving(entry.as_deref(), ready.as_mut()).await
+        let (stream, (endpoint, evidence), scheme) = match self.ready_now(stream, peer)? {
+            Ok(stream) => (stream, (peer, Evidence::Socket), None),
+            // Before the request can be read, nobody can be told that the server is going down.
+            Err(stream) => {
+                // Boxed: a request may be long in coming after it.
+                let mut ready = Box::pin(self.ready(stream, peer));
+                let ready = while_serving(entry.as_deref(), ready.as_mut()).await;
+                ready.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))?
+            }
         };
-        let (stream, (endpoint, evidence), scheme) = ready.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))?;
         let arrived = Arrived { endpoint, evidence, scheme };
         let mut place = None;
         let room = || {
@@ -467,6 +449,16 @@ impl<F> Shared<F> {
         Ok(Opened { ws, request, shared: Arc::clone(self) })
     }
 
+    /// A stream of which the request can be read at once, as of most; else it is given back.
+    fn ready_now(&self, stream: Arrival, peer: Endpoint) -> Result<Result<Transport, Arrival>> {
+        Ok(match stream {
+            _ if self.proxy_protocol.is_expected(peer, self.acceptor.trusted()) => Err(stream),
+            Arrival::Tcp(_) if self.tls.is_some() => Err(stream),
+            Arrival::Tcp(stream) => Ok(Transport::tcp(stream)),
+            Arrival::Ready(stream) => Ok(stream),
+        })
+    }
+
     /// A stream of which the request can be read, with what the PROXY protocol and TLS in front of it say.
     async fn ready(
         &self,
@@ -476,7 +468,6 @@ impl<F> Shared<F> {
         let trusted = self.acceptor.trusted();
         Ok(match stream {
             Arrival::Tcp(mut stream) => {
-                stream.set_nodelay(true)?;
                 let announced = self.proxy_protocol.announced(&mut stream, peer, trusted).await?;
                 match &self.tls {
                     None => (Transport::tcp(stream), announced, None),
@@ -513,7 +504,7 @@ where
                 let Opened { mut ws, request, shared } = *boxed;
                 lease = lend(&mut ws);
                 observed = Observed { span: ConnectionSpan::of(&request), log: Arc::clone(&shared.log) };
-                let call = AssertUnwindSafe(|| (shared.application)(ws, request));
+                let call = AssertUnwindSafe(|| (shared.application)(ws, *request));
                 let (called, returned) = observed.span.within(|| lease.watch(|| catch_unwind(call)));
                 let (application, code) = match called {
                     Ok(application) => (Some(application), CloseCode::NORMAL),
@@ -532,7 +523,7 @@ where
 }
 
 impl<F> Handshake<F> {
-    async fn opened(mut self, stream: Arrival, peer: Endpoint) -> Option<Box<Opened<F>>> {
+    async fn opened(self, stream: Arrival, peer: Endpoint) -> Option<Box<Opened<F>>> {
         match self.run(stream, peer).await {
             Ok(opened) => Some(Box::new(opened)),
             Err(Error::Handshake(error)) if matches!(*error, HandshakeError::Answered(_)) => {
@@ -547,21 +538,19 @@ impl<F> Handshake<F> {
         }
     }
 
-    async fn run(&mut self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
+    async fn run(&self, stream: Arrival, peer: Endpoint) -> Result<Opened<F>> {
         let deadline = self.shared.acceptor.settings().timings.handshake;
         let opening = pin!(self.shared.open(stream, peer, self.entry.clone()));
-        tokio::select! {
-            biased;
-            _ = &mut self.cut => Err(Error::Timeout(Awaited::Handshake)),
-            opened = within(deadline, until_cut(self.entry.as_deref(), opening)) => opened,
-        }
+        let opening = pin!(within(deadline, until_cut(self.entry.as_deref(), opening)));
+        let opened = self.shared.handshakes.unless_cut(self.id, opening).await;
+        opened.unwrap_or(Err(Error::Timeout(Awaited::Handshake)))
     }
 }
 
 /// A connection after its handshake.
 struct Opened<F> {
     ws: WebSocket<Transport>,
-    request: Request<()>,
+    request: Box<Request<()>>,
     shared: Arc<Shared<F>>,
 }
 

@@ -6,7 +6,13 @@ use std::{
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{Result, proto::forwarded::Endpoint, server::Server, transport::Transport};
+use crate::{
+    Result,
+    proto::forwarded::Endpoint,
+    server::Server,
+    transport::{Nodelay, Transport},
+    websocket::Forerunner,
+};
 
 /// A socket that a [`Server`](super::Server) accepts connections from: TCP, or a Unix socket.
 #[derive(Debug)]
@@ -14,7 +20,7 @@ pub struct Listener(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Nodelay),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
 }
@@ -29,7 +35,8 @@ pub(super) enum Arrival {
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self(Kind::Tcp(listener))
+        let nodelay = Nodelay::of(&listener);
+        Self(Kind::Tcp(listener, nodelay))
     }
 }
 
@@ -64,7 +71,7 @@ impl TryFrom<std::os::unix::net::UnixListener> for Listener {
 impl Listener {
     pub(super) const fn tcp(&self) -> Option<&TcpListener> {
         match &self.0 {
-            Kind::Tcp(listener) => Some(listener),
+            Kind::Tcp(listener, _) => Some(listener),
             #[cfg(unix)]
             Kind::Unix(_) => None,
         }
@@ -105,11 +112,14 @@ impl Listener {
             .collect()
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Arrival, Endpoint)>> {
-        match &self.0 {
-            Kind::Tcp(listener) => {
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(Arrival, Endpoint)>> {
+        match &mut self.0 {
+            Kind::Tcp(listener, nodelay) => {
                 let accepted = listener.poll_accept(cx);
-                accepted.map_ok(|(stream, address)| (Arrival::Tcp(stream), Endpoint::Ip(address)))
+                accepted.map_ok(|(stream, address)| {
+                    nodelay.set_on(&stream);
+                    (Arrival::Tcp(stream), Endpoint::Ip(address))
+                })
             }
             #[cfg(unix)]
             Kind::Unix(listener) => {
@@ -176,13 +186,15 @@ fn is_socket(path: &std::path::Path) -> bool {
 }
 
 /// Accepts from whichever has a connection, each in its turn.
-pub(super) async fn accept(listeners: &mut [Listener]) -> io::Result<(Arrival, Endpoint)> {
+pub(super) async fn accept(listeners: &mut [Listener], ahead: &mut Forerunner) -> io::Result<(Arrival, Endpoint)> {
     poll_fn(|cx| {
         for at in 0..listeners.len() {
-            if let Poll::Ready(accepted) = listeners.get(at).map_or(Poll::Pending, |listener| listener.poll_accept(cx))
+            if let Poll::Ready(accepted) =
+                listeners.get_mut(at).map_or(Poll::Pending, |listener| listener.poll_accept(cx))
             {
                 // Those behind it come first the next time, so that none is left waiting.
                 listeners.rotate_left(at + 1);
+                ahead.run(cx);
                 return Poll::Ready(accepted);
             }
         }

@@ -8,6 +8,7 @@ pub mod proxies;
 mod acceptor;
 mod announced;
 mod drain;
+mod handshakes;
 mod listen;
 mod listener;
 mod origin;

@@ -28,7 +28,7 @@ use crate::{
     proto::{
         Misuse,
         deflate::Agreed,
-        handshake::{Judged, Refusal, judge, judge_extended_connect},
+        handshake::{Judged, Opening, Refusal, judge, judge_extended_connect},
     },
     server::Acceptor,
     websocket::{self, Entry, Turned},
@@ -95,13 +95,14 @@ impl Acceptor {
         // Whether the other server or a proxy ends TLS is known where a `Peer` among the extensions says it.
         let answered = self.respond(judged, &mut request);
         let answered = answered.inspect_err(|_| metrics::handshake_refused());
-        let mut response = answered.map_err(|turned| match (turned, request.version()) {
-            (Turned::Refused(refusal), Version::HTTP_2) => refusal.on_stream(),
-            (Turned::Refused(refusal), _) => refusal,
-            (Turned::Misused(Misuse::InvalidRequest(reason)), _) => Refusal::internal(reason),
-            // Pages are not asked for here.
-            (Turned::Misused(_) | Turned::Answered(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into(),
-        })?;
+        let mut response =
+            answered.map(Opening::into_response).map_err(|turned| match (turned, request.version()) {
+                (Turned::Refused(refusal), Version::HTTP_2) => refusal.on_stream(),
+                (Turned::Refused(refusal), _) => refusal,
+                (Turned::Misused(Misuse::InvalidRequest(reason)), _) => Refusal::internal(reason),
+                // Pages are not asked for here.
+                (Turned::Misused(_) | Turned::Answered(_), _) => StatusCode::INTERNAL_SERVER_ERROR.into(),
+            })?;
         let config = Arc::clone(self.settings());
         let agreed = websocket::agree(&request, &config, &mut response);
         Ok(Upgrade { config, agreed, response, entry: self.enter() })

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::time::Sleep;
@@ -58,3 +58,23 @@ impl Alarm {
         *self = Self::default();
     }
 }
+
+/// A timer that fires a moment after connections have come, and means nothing.
+///
+/// Whenever a timer is set for before all others, the runtime wakes itself through the kernel, in case it sleeps; so would
+/// each connection that opens or closes, in its turn, since its deadlines are seconds away. Behind this timer none is first.
+#[derive(Debug, Default)]
+pub(crate) struct Forerunner(Alarm);
+
+impl Forerunner {
+    /// A connection has come. The task that accepts them will be woken, once, for nothing.
+    pub(crate) fn run(&mut self, cx: &mut Context<'_>) {
+        let now = now();
+        if !self.0.is_armed(now, now + MOMENT) {
+            let _ = self.0.poll(cx, now + MOMENT);
+        }
+    }
+}
+
+/// Shorter than the deadlines of connections are by default.
+const MOMENT: Duration = Duration::from_secs(1);

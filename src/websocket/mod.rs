@@ -44,7 +44,7 @@ use crate::{
     },
 };
 
-pub(crate) use clock::{Alarm, now};
+pub(crate) use clock::{Alarm, Forerunner, now};
 pub(crate) use drive::Turn;
 pub(crate) use entry::{Entries, Entry, Order, until_cut, while_serving};
 use futures::{Feed, Next};
@@ -54,7 +54,7 @@ use lease::Leased;
 #[cfg(feature = "hyper")]
 pub(crate) use lease::Counter;
 pub(crate) use lease::{Lease, Lendable, close, lend};
-pub(crate) use open::{HEAD_READ, Turned, accept, agree, answer_and_end, connect, open, within};
+pub(crate) use open::{HEAD_READ, HEAD_WRITTEN, Judging, Turned, accept, agree, answer_and_end, connect, open, within};
 pub(crate) use random::nonce;
 pub(crate) use wakers::Side;
 

@@ -4,7 +4,7 @@ use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{FutureExt, TryFutureExt};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
@@ -13,8 +13,8 @@ use crate::{
         Awaited, Misuse, Role,
         deflate::Agreed,
         handshake::{
-            AwaitRequest, AwaitResponse, ClientRequest, HandshakeError, Refusal, accept_deflate, encode_response,
-            judge_deflate,
+            AwaitRequest, AwaitResponse, ClientRequest, HandshakeError, Opening, Refusal, accept_deflate,
+            encode_response, judge_deflate,
         },
     },
     websocket::{
@@ -27,8 +27,9 @@ use crate::{
 /// Room made for each read of a head: most requests fit into one.
 pub(crate) const HEAD_READ: usize = 1024;
 
-/// Room made for a head of our own: most fit into it.
-const HEAD_WRITTEN: usize = 256;
+/// Room made for a head of our own. Most need less; but for a piece of this size glibc first merges the small ones that are
+/// free, and what an idle connection keeps then fits into them: 62 bytes of each.
+pub(crate) const HEAD_WRITTEN: usize = 1280;
 
 /// Why a request is not accepted.
 #[derive(Debug)]
@@ -53,6 +54,16 @@ impl From<Misuse> for Turned {
     }
 }
 
+/// What a judge comes to: at once, or when it has waited for the application.
+#[derive(Debug)]
+pub(crate) enum Judging<J> {
+    Done(Judgement),
+    Waits(J),
+}
+
+/// The request, given back, and the response that opens a connection.
+type Judgement = Result<(Box<Request<()>>, Opening), Turned>;
+
 /// Accepts a connection, or refuses it and waits until the peer can have read why. The judge gives the request back.
 ///
 /// The deadline is for the handshake alone; `None` where the caller has set one already. With an entry, a request that is not
@@ -62,27 +73,26 @@ pub(crate) async fn accept<S, J>(
     config: Arc<Config>,
     deadline: Option<Duration>,
     entry: Option<Arc<Entry>>,
-    judge: impl FnOnce(Request<()>) -> J,
-) -> Result<(WebSocket<S>, Request<()>)>
+    judge: impl FnOnce(Box<Request<()>>) -> Judging<J>,
+) -> Result<(WebSocket<S>, Box<Request<()>>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
+    J: Future<Output = Judgement> + Unpin,
 {
     let judged = {
-        // Boxed: what lives no longer than a handshake is in pieces small enough that the allocator keeps them for the next.
-        let responding = Box::pin(respond(&mut stream, &config, entry.as_deref(), judge));
+        let mut responding = pin!(respond(&mut stream, &config, entry.as_deref(), judge));
         match deadline {
-            Some(deadline) => within(deadline, responding).await?,
+            Some(deadline) => within(deadline, responding.as_mut()).await?,
             None => responding.await?,
         }
     };
     match judged {
-        Ok((request, Answer { response, agreed, read_ahead })) => {
-            let mut ws = open(stream, Role::Server, config, agreed, &read_ahead, &response);
+        Ok((request, answer)) => {
+            let mut ws = WebSocket::new(answer.open(stream, Role::Server, config));
             track(&mut ws, entry);
             Ok((ws, request))
         }
-        // Boxed, as the judge is: a request that is long in coming does not pay for it.
+        // Boxed: a request that is long in coming does not pay for it.
         Err(turned) => Err(Box::pin(turn_away(stream, &config, turned)).await),
     }
 }
@@ -107,54 +117,90 @@ async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, config: &Co
     error
 }
 
-/// The response that opened a connection, what it agreed on, and what was read behind the handshake.
+/// What a handshake has agreed on, and what was read behind it.
 #[derive(Debug)]
 struct Answer {
-    response: Response<()>,
+    #[expect(clippy::box_collection, reason = "as the connection has it")]
+    subprotocol: Option<Box<String>>,
     agreed: Option<Agreed>,
     read_ahead: BytesMut,
+}
+
+impl Answer {
+    fn open<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, role: Role, config: Arc<Config>) -> Inner<S> {
+        let mut inner = Inner::new(stream, role, config, self.agreed, &self.read_ahead);
+        inner.subprotocol = self.subprotocol;
+        inner
+    }
 }
 
 async fn respond<S, J>(
     stream: &mut S,
     config: &Config,
     entry: Option<&Entry>,
-    judge: impl FnOnce(Request<()>) -> J,
-) -> Result<Result<(Request<()>, Answer), Turned>>
+    judge: impl FnOnce(Box<Request<()>>) -> Judging<J>,
+) -> Result<Result<(Box<Request<()>>, Answer), Turned>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    J: Future<Output = Result<(Request<()>, Response<()>), Turned>>,
+    J: Future<Output = Judgement> + Unpin,
 {
     let mut input = BytesMut::new();
+    let request = match read_request(stream, config, entry, &mut input).await? {
+        Ok(request) => request,
+        Err(refusal) => return Ok(Err(refusal.into())),
+    };
+    let answered = match judge(request) {
+        Judging::Done(judged) => answer(judged, config, input),
+        Judging::Waits(judging) => answer(judging.await, config, input),
+    };
+    let (request, answer, out) = match answered {
+        Ok(answered) => answered,
+        Err(turned) => return Ok(Err(turned)),
+    };
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    Ok(Ok((request, answer)))
+}
+
+/// Reads until a request is complete, or to be refused. What is behind it stays in the input.
+async fn read_request<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    config: &Config,
+    entry: Option<&Entry>,
+    input: &mut BytesMut,
+) -> Result<Result<Box<Request<()>>, Refusal>> {
     let mut awaiting = AwaitRequest::new(&config.limits);
-    let request = loop {
-        match awaiting.receive_any(&mut input) {
-            Ok(Some(request)) => break request,
-            Ok(None) => {}
-            Err(refusal) => return Ok(Err(refusal.into())),
-        }
+    loop {
         if input.len() == input.capacity() {
             input.reserve(HEAD_READ);
         }
-        let Some(read) = while_serving(entry, pin!(stream.read_buf(&mut input))).await else {
-            return Ok(Err(Refusal::going_down().into()));
+        let Some(read) = while_serving(entry, pin!(stream.read_buf(input))).await else {
+            return Ok(Err(Refusal::going_down()));
         };
         if read? == 0 {
             let error = io::Error::new(io::ErrorKind::UnexpectedEof, "the peer left before its request was complete");
             return Err(Error::Network(error));
         }
-    };
-    // Boxed, so that a request which is long in coming costs only what reads it.
-    let (request, mut response) = match Box::pin(judge(request)).await {
-        Ok(judged) => judged,
-        Err(turned) => return Ok(Err(turned)),
-    };
-    let agreed = agree(&request, config, &mut response);
+        // Boxed from here to the application: it is passed on many times.
+        match awaiting.receive_any(input) {
+            Ok(Some(request)) => return Ok(Ok(Box::new(request))),
+            Ok(None) => {}
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+}
+
+/// The answer to a request that was judged, also as bytes.
+fn answer(
+    judged: Judgement,
+    config: &Config,
+    read_ahead: BytesMut,
+) -> Result<(Box<Request<()>>, Answer, BytesMut), Turned> {
+    let (request, opening) = judged?;
+    let (agreed, extensions) = accept_deflate(request.headers(), config.deflate.as_ref()).unzip();
     let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
-    encode_response(&response, &[], &mut out);
-    stream.write_all(&out).await?;
-    stream.flush().await?;
-    Ok(Ok((request, Answer { response, agreed, read_ahead: input })))
+    opening.encode(extensions.as_ref(), &mut out);
+    Ok((request, Answer { subprotocol: named(opening.subprotocol()), agreed, read_ahead }, out))
 }
 
 /// Adds the extensions that both sides want to the response that opens a connection.
@@ -193,7 +239,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
 ) -> Result<(WebSocket<S>, Response<()>)> {
     let mut awaiting = None;
     let asked = within(config.timings.handshake, ask(dial, &config, request, &mut awaiting)).await;
-    let (stream, Answer { response, agreed, read_ahead }) = match (asked, awaiting.map(AwaitResponse::eof)) {
+    let (stream, response, answer) = match (asked, awaiting.map(AwaitResponse::eof)) {
         (Ok(Some(opened)), _) => opened,
         (Ok(None), Some(error)) => return Err(error.into()),
         (Ok(None), None) => return Err(HandshakeError::NoResponse.into()),
@@ -203,8 +249,7 @@ pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
         }
         (Err(error), _) => return Err(error),
     };
-    let ws = open(stream, Role::Client, config, agreed, &read_ahead, &response);
-    Ok((ws, response))
+    Ok((WebSocket::new(answer.open(stream, Role::Client, config)), response))
 }
 
 /// The stream and what opened the connection; `None` if the server ended before. What was understood until then is in
@@ -214,7 +259,7 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     config: &Config,
     request: &ClientRequest,
     awaiting: &mut Option<AwaitResponse>,
-) -> Result<Option<(S, Answer)>> {
+) -> Result<Option<(S, Response<()>, Answer)>> {
     let mut stream = dial.await?;
     let mut input = BytesMut::new();
     let mut out = BytesMut::with_capacity(HEAD_WRITTEN);
@@ -225,7 +270,8 @@ async fn ask<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         if let Some(response) = awaiting.receive(&mut input)? {
             let agreed = judge_deflate(response.headers(), config.deflate.as_ref())?;
-            return Ok(Some((stream, Answer { response, agreed, read_ahead: input })));
+            let subprotocol = named(response.headers().get(header::SEC_WEBSOCKET_PROTOCOL));
+            return Ok(Some((stream, response, Answer { subprotocol, agreed, read_ahead: input })));
         }
         input.reserve(HEAD_READ);
         if stream.read_buf(&mut input).await? == 0 {
@@ -244,9 +290,13 @@ pub(crate) fn open<S: AsyncRead + AsyncWrite + Unpin>(
     response: &Response<()>,
 ) -> WebSocket<S> {
     let mut inner = Inner::new(stream, role, config, agreed, read_ahead);
-    let subprotocol = response.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
-    inner.subprotocol = subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()));
+    inner.subprotocol = named(response.headers().get(header::SEC_WEBSOCKET_PROTOCOL));
     WebSocket::new(inner)
+}
+
+#[expect(clippy::box_collection, reason = "as the connection has it")]
+fn named(subprotocol: Option<&HeaderValue>) -> Option<Box<String>> {
+    subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()))
 }
 
 /// The deadline of an opening handshake, counted once from its beginning.

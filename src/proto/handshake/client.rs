@@ -126,7 +126,7 @@ impl ClientRequest {
         headers.insert(header::SEC_WEBSOCKET_KEY, visible(key.as_str()));
         headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         if !self.offered.is_empty() {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, visible(&self.offered.join(", ")));
+            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, visible(self.offered.join(", ")));
         }
         if let Some(config) = deflate {
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, offer_deflate(config));

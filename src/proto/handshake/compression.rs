@@ -7,7 +7,7 @@ use crate::proto::deflate::{Agreed, DeflateConfig, accept, judge_answer, offer};
 
 /// What a client's `Sec-WebSocket-Extensions` offers.
 pub(crate) fn offer_deflate(config: &DeflateConfig) -> HeaderValue {
-    visible(&offer(config).to_string())
+    visible(offer(config).to_string())
 }
 
 /// What a server makes of the offers in a request, and its answer; `None` opens the connection without compression.
@@ -15,7 +15,7 @@ pub(crate) fn accept_deflate(request: &HeaderMap, config: Option<&DeflateConfig>
     let config = config?;
     let offers = extensions(request).ok()?;
     let (agreed, answer) = accept(offers.iter().map(parts), config)?;
-    Some((agreed, visible(&answer.to_string())))
+    Some((agreed, visible(answer.to_string())))
 }
 
 /// What the answer in a response comes to for a client that offered what [`offer_deflate`] says.

@@ -1,5 +1,7 @@
 //! An HTTP/1.1 head, between bytes and [`http`]'s types (RFC 9112 sections 3 to 5).
 
+use std::mem::MaybeUninit;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 
@@ -7,9 +9,14 @@ use super::scanner::HeadError;
 
 /// Parses a whole request head, as measured by [`HeadScanner`](super::scanner::HeadScanner).
 pub(crate) fn parse_request(head: &Bytes) -> Result<Request<()>, HeadError> {
-    let mut lines = header_slots(head);
-    let mut parsed = httparse::Request::new(&mut lines);
-    let length = parsed.parse(head).map_err(|error| malformed(error, version_of_request(head)))?;
+    let (mut few, mut many) = (FEW_LINES, Vec::new());
+    let mut parsed = httparse::Request::new(&mut []);
+    let mut length = parsed.parse_with_uninit_headers(head, &mut few);
+    if length == Err(httparse::Error::TooManyHeaders) {
+        many.resize(lines(head), MaybeUninit::uninit());
+        length = parsed.parse_with_uninit_headers(head, &mut many);
+    }
+    let length = length.map_err(|error| malformed(error, version_of_request(head)))?;
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(HeadError::Malformed(INCOMPLETE));
     };
@@ -19,7 +26,7 @@ pub(crate) fn parse_request(head: &Bytes) -> Result<Request<()>, HeadError> {
     let mut request = Request::new(());
     *request.method_mut() =
         Method::from_bytes(method.as_bytes()).map_err(|_| HeadError::Malformed("the method is not a token"))?;
-    *request.uri_mut() = request_target(target)?;
+    *request.uri_mut() = request_target(head, target)?;
     *request.version_mut() = version(minor);
     *request.headers_mut() = header_map(head, parsed.headers)?;
     Ok(request)
@@ -27,7 +34,7 @@ pub(crate) fn parse_request(head: &Bytes) -> Result<Request<()>, HeadError> {
 
 /// Parses a whole response head, as measured by [`HeadScanner`](super::scanner::HeadScanner).
 pub(crate) fn parse_response(head: &Bytes) -> Result<Response<()>, HeadError> {
-    let mut lines = header_slots(head);
+    let mut lines = vec![httparse::EMPTY_HEADER; lines(head)];
     let mut parsed = httparse::Response::new(&mut lines);
     let length = parsed.parse(head).map_err(|error| malformed(error, HeadError::Version))?;
     let (Some(code), Some(minor)) = (parsed.code, parsed.version) else {
@@ -61,6 +68,7 @@ pub fn encode_request(request: &Request<()>, out: &mut BytesMut) {
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     encode_headers(request.headers(), out);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes a response head followed by `body`. Headers that frame the body are the caller's.
@@ -80,16 +88,21 @@ pub fn encode_response(response: &Response<()>, body: &[u8], out: &mut BytesMut)
     out.extend_from_slice(response.status().canonical_reason().unwrap_or_default().as_bytes());
     out.extend_from_slice(b"\r\n");
     encode_headers(response.headers(), out);
+    out.extend_from_slice(b"\r\n");
     out.extend_from_slice(body);
 }
 
-fn encode_headers(headers: &HeaderMap, out: &mut BytesMut) {
+/// Writes header lines.
+pub(super) fn encode_headers(headers: &HeaderMap, out: &mut BytesMut) {
     for (name, value) in headers {
-        out.extend_from_slice(spelling(name).as_bytes());
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b"\r\n");
+        encode_line(spelling(name), value.as_bytes(), out);
     }
+}
+
+pub(super) fn encode_line(name: &str, value: &[u8], out: &mut BytesMut) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -109,9 +122,12 @@ fn spelling(name: &HeaderName) -> &str {
     }
 }
 
-/// Room for every line of a head whose lines were counted and limited by [`HeadScanner`](super::scanner::HeadScanner).
-fn header_slots(head: &[u8]) -> Vec<httparse::Header<'_>> {
-    vec![httparse::EMPTY_HEADER; head.iter().filter(|byte| **byte == b'\n').count()]
+/// Room for the header lines of most requests.
+const FEW_LINES: [MaybeUninit<httparse::Header<'_>>; 32] = [const { MaybeUninit::uninit() }; 32];
+
+/// How many lines there are in a head, which were limited by [`HeadScanner`](super::scanner::HeadScanner).
+fn lines(head: &[u8]) -> usize {
+    head.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// The headers of a head, whose values stay where they are in it.
@@ -127,14 +143,16 @@ fn header_map(head: &Bytes, lines: &[httparse::Header<'_>]) -> Result<HeaderMap,
     Ok(headers)
 }
 
-fn request_target(target: &str) -> Result<Uri, HeadError> {
+/// The target, which stays where it is in the head too.
+fn request_target(head: &Bytes, target: &str) -> Result<Uri, HeadError> {
     // `Uri` drops a fragment and takes characters that RFC 3986 has percent-encoded.
     if target.contains('#') || !target.is_ascii() {
         return Err(HeadError::Malformed(
             "the request-target holds a character that a URI may not (RFC 9112 section 3.2)",
         ));
     }
-    Uri::try_from(target).map_err(|_| HeadError::Malformed("the request-target is not a URI (RFC 9112 section 3.2)"))
+    Uri::from_maybe_shared(head.slice_ref(target.as_bytes()))
+        .map_err(|_| HeadError::Malformed("the request-target is not a URI (RFC 9112 section 3.2)"))
 }
 
 const fn version(minor: u8) -> Version {

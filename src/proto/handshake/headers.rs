@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// A header that does not follow its grammar.
@@ -94,8 +95,15 @@ pub(super) fn check_subprotocols(names: &[&str]) -> Result<(), GrammarError> {
 
 /// Whether the list in header `name` has this element; case does not matter.
 pub(super) fn lists(headers: &HeaderMap, name: HeaderName, element: &str) -> bool {
-    let mut elements = headers.get_all(name).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element.as_bytes()))
+    headers.get_all(name).into_iter().any(|line| has_element(line, element))
+}
+
+/// Whether the list in one line has this element; case does not matter.
+pub(super) fn has_element(line: &HeaderValue, element: &str) -> bool {
+    let (line, element) = (line.as_bytes(), element.as_bytes());
+    let mut elements = line.split(|byte| *byte == b',');
+    // Most lists have one element.
+    line.eq_ignore_ascii_case(element) || elements.any(|found| found.trim_ascii().eq_ignore_ascii_case(element))
 }
 
 /// Headers that carry the handshake or frame a body, and so are not the application's to set.
@@ -112,8 +120,8 @@ pub(super) fn only(headers: &HeaderMap, name: HeaderName) -> Option<&HeaderValue
 
 /// A header value of what was made of tokens or base64.
 #[expect(clippy::expect_used, reason = "visible ASCII is what every header value may hold")]
-pub(super) fn visible(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).expect("tokens and base64 are visible ASCII")
+pub(super) fn visible(text: impl Into<String>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(Bytes::from(text.into())).expect("tokens and base64 are visible ASCII")
 }
 
 pub(super) const BLANK: [char; 2] = [' ', '\t'];
@@ -132,12 +140,23 @@ pub(crate) fn is_token(text: &str) -> bool {
 
 /// RFC 9110 §5.6.2: visible ASCII without the separators.
 pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
+    byte.is_ascii() && TOKEN_BYTES >> byte & 1 == 1
 }
+
+/// A bit for each of them: heads are long.
+const TOKEN_BYTES: u128 = {
+    let (mut bits, mut byte) = (0, 0_u8);
+    while byte.is_ascii() {
+        let is_one = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+        bits |= (is_one as u128) << byte;
+        byte += 1;
+    }
+    bits
+};
 
 #[cfg(test)]
 mod tests {

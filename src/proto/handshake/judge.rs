@@ -1,10 +1,6 @@
-use http::{HeaderMap, HeaderValue, Method, Request, Version, header, uri::Authority};
+use http::{HeaderMap, Method, Request, Version, header, uri::Authority};
 
-use super::{
-    Judged, Key, Refusal,
-    extensions::extensions,
-    headers::{lists, only, subprotocols},
-};
+use super::{Judged, Key, Refusal, extensions::extensions, headers::subprotocols, lines::Lines};
 
 /// Judges a request by RFC 6455 section 4.2.1, whoever read it.
 ///
@@ -33,8 +29,9 @@ use super::{
 ///
 /// The answer for a request that breaks a rule: 400, 405, 426 or 505.
 pub fn judge<T>(request: &Request<T>) -> Result<Judged, Refusal> {
-    let key = check_request(request, Methods::Get)?;
-    Ok(Judged { accept: Some(key.accept()), subprotocols: check_lists(request.headers())? })
+    let lines = Lines::of(request.headers());
+    let key = check_request(request, &lines, Methods::Get)?;
+    Ok(Judged { key: Some(key), subprotocols: check_lists(request.headers(), &lines)? })
 }
 
 /// Judges an extended CONNECT request of HTTP/2 (RFC 8441 section 5), whoever read it; `protocol` is its `:protocol`.
@@ -82,23 +79,29 @@ fn check_extended_connect<T>(request: &Request<T>, protocol: Option<&str>) -> Re
     {
         return Err(Refusal::bad_request(":scheme, :authority or :path is missing (RFC 8441 sections 4 and 5)"));
     }
-    check_body(request.headers())?;
-    check_version(request.headers())?;
-    Ok(Judged { accept: None, subprotocols: check_lists(request.headers())? })
+    let lines = Lines::of(request.headers());
+    check_body(&lines)?;
+    check_version(&lines)?;
+    Ok(Judged { key: None, subprotocols: check_lists(request.headers(), &lines)? })
 }
 
 /// The subprotocols of a request whose lists are well-formed.
-fn check_lists(headers: &HeaderMap) -> Result<Vec<String>, Refusal> {
-    let subprotocols = subprotocols(headers)
-        .map_err(|_| Refusal::bad_request("Sec-WebSocket-Protocol is malformed (RFC 6455 section 4.1)"))?;
-    check_extensions(headers)?;
-    Ok(subprotocols.into_iter().map(str::to_owned).collect())
+fn check_lists(headers: &HeaderMap, lines: &Lines<'_>) -> Result<Vec<String>, Refusal> {
+    let mut names = Vec::new();
+    if !lines.subprotocols.is_absent() {
+        let offered = subprotocols(headers)
+            .map_err(|_| Refusal::bad_request("Sec-WebSocket-Protocol is malformed (RFC 6455 section 4.1)"))?;
+        names.extend(offered.into_iter().map(str::to_owned));
+    }
+    check_extensions(headers, lines)?;
+    Ok(names)
 }
 
 /// Judges a request as [`judge`] does, but takes its subprotocols as they are and, if so asked, any method.
 pub(crate) fn judge_upgrade<T>(request: &Request<T>, methods: Methods) -> Result<(), Refusal> {
-    check_request(request, methods)?;
-    check_extensions(request.headers())
+    let lines = Lines::of(request.headers());
+    check_request(request, &lines, methods)?;
+    check_extensions(request.headers(), &lines)
 }
 
 /// By which methods a connection may be opened.
@@ -110,14 +113,13 @@ pub(crate) enum Methods {
     Any,
 }
 
-fn check_request<T>(request: &Request<T>, methods: Methods) -> Result<Key, Refusal> {
-    let headers = request.headers();
+fn check_request<T>(request: &Request<T>, lines: &Lines<'_>, methods: Methods) -> Result<Key, Refusal> {
     check_request_line(request, methods)?;
-    check_body(headers)?;
-    check_host(headers)?;
-    check_upgrade(headers)?;
-    check_version(headers)?;
-    check_key(headers)
+    check_body(lines)?;
+    check_host(lines)?;
+    check_upgrade(request.headers(), lines)?;
+    check_version(lines)?;
+    check_key(lines)
 }
 
 // RFC 6455 §4.2.1 (1): an HTTP/1.1 GET whose target has a path, possibly behind a scheme and host.
@@ -140,46 +142,60 @@ fn check_request_line<T>(request: &Request<T>, methods: Methods) -> Result<(), R
 
 /// Refuses a request with a body: a server and a proxy that disagree whether the bytes behind the head are a body or
 /// frames can be made to smuggle requests.
-pub(super) fn check_body(headers: &HeaderMap) -> Result<(), Refusal> {
-    let lengths = headers.get_all(header::CONTENT_LENGTH).into_iter().map(HeaderValue::as_bytes);
-    if headers.contains_key(header::TRANSFER_ENCODING) || lengths.into_iter().any(|length| length != b"0") {
+pub(super) fn check_body(lines: &Lines<'_>) -> Result<(), Refusal> {
+    if lines.has_body {
         return Err(Refusal::bad_request("the opening handshake has no body (RFC 9110 section 9.3.1)"));
     }
     Ok(())
 }
 
 // RFC 6455 §4.2.1 (2) and RFC 9112 §3.2: one Host with the server's authority.
-pub(super) fn check_host(headers: &HeaderMap) -> Result<(), Refusal> {
-    let host = only(headers, header::HOST).map(HeaderValue::as_bytes);
-    let host = host.filter(|host| !host.contains(&b'@')).and_then(|host| Authority::try_from(host).ok());
-    match host {
-        Some(host) if !host.host().is_empty() => Ok(()),
+pub(super) fn check_host(lines: &Lines<'_>) -> Result<(), Refusal> {
+    match lines.host.only() {
+        Some(host) if is_authority(host.as_bytes()) => Ok(()),
         _ => Err(Refusal::bad_request("there is not exactly one valid Host (RFC 9112 section 3.2)")),
     }
 }
 
+/// Whether this is a host, with a port perhaps.
+fn is_authority(host: &[u8]) -> bool {
+    is_name_and_port(host)
+        || !host.contains(&b'@') && Authority::try_from(host).is_ok_and(|authority| !authority.host().is_empty())
+}
+
+/// Whether this is one of the many that need not be parsed: letters, digits, dots and hyphens, and a number behind a colon.
+fn is_name_and_port(host: &[u8]) -> bool {
+    let name = host.iter().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-')).count();
+    name > 0
+        && match host.get(name..) {
+            None | Some([]) => true,
+            Some([b':', port @ ..]) => !port.is_empty() && port.iter().all(u8::is_ascii_digit),
+            Some(_) => false,
+        }
+}
+
 // RFC 6455 §4.2.1 (3), (4): both headers name their token, in any case, alone or in a list.
-fn check_upgrade(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !headers.contains_key(header::UPGRADE) {
+fn check_upgrade(headers: &HeaderMap, lines: &Lines<'_>) -> Result<(), Refusal> {
+    if lines.upgrade.is_absent() {
         return Err(Refusal::upgrade_required(
             "this is a WebSocket server: Upgrade is missing (RFC 6455 section 4.2.1)",
         ));
     }
-    if !lists(headers, header::UPGRADE, "websocket") {
+    if !lines.upgrade.lists(headers, header::UPGRADE, "websocket") {
         return Err(Refusal::bad_request("Upgrade does not name websocket (RFC 6455 section 4.2.1)"));
     }
-    if !lists(headers, header::CONNECTION, "upgrade") {
+    if !lines.connection.lists(headers, header::CONNECTION, "upgrade") {
         return Err(Refusal::bad_request("Connection does not name Upgrade (RFC 6455 section 4.2.1)"));
     }
     Ok(())
 }
 
 // RFC 6455 §4.2.1 (6), §4.2.2 and §4.4: version 13; any other is told which one we speak.
-fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
-    if !headers.contains_key(header::SEC_WEBSOCKET_VERSION) {
+fn check_version(lines: &Lines<'_>) -> Result<(), Refusal> {
+    if lines.version.is_absent() {
         return Err(Refusal::upgrade_required("Sec-WebSocket-Version is missing (RFC 6455 section 4.2.1)"));
     }
-    match only(headers, header::SEC_WEBSOCKET_VERSION).and_then(|value| value.to_str().ok()).map(str::trim) {
+    match lines.version.only().and_then(|value| value.to_str().ok()).map(str::trim) {
         Some("13") => Ok(()),
         // RFC 6455 §4.3: a number from 0 to 255 without leading zeros.
         Some(other) if other.parse::<u8>().is_ok_and(|version| version.to_string() == other) => {
@@ -190,14 +206,16 @@ fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 // RFC 6455 §4.2.1 (5): one key, of 16 bytes.
-fn check_key(headers: &HeaderMap) -> Result<Key, Refusal> {
-    only(headers, header::SEC_WEBSOCKET_KEY).and_then(|value| Key::parse(value.as_bytes().trim_ascii())).ok_or_else(
-        || Refusal::bad_request("there is not exactly one valid Sec-WebSocket-Key (RFC 6455 section 4.2.1)"),
-    )
+fn check_key(lines: &Lines<'_>) -> Result<Key, Refusal> {
+    let key = lines.key.only().and_then(|value| Key::parse(value.as_bytes().trim_ascii()));
+    key.ok_or_else(|| Refusal::bad_request("there is not exactly one valid Sec-WebSocket-Key (RFC 6455 section 4.2.1)"))
 }
 
 // RFC 6455 §9.1: extensions that do not follow the grammar fail the handshake, whether any is known here or not.
-fn check_extensions(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_extensions(headers: &HeaderMap, lines: &Lines<'_>) -> Result<(), Refusal> {
+    if lines.extensions.is_absent() {
+        return Ok(());
+    }
     match extensions(headers) {
         Ok(_) => Ok(()),
         Err(_) => Err(Refusal::bad_request("Sec-WebSocket-Extensions is malformed (RFC 6455 section 9.1)")),
@@ -387,6 +405,14 @@ mod tests {
         let mut input = BytesMut::from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let refusal = AwaitRequest::new(&Limits::default()).receive(&mut input).unwrap_err();
         assert_eq!(refusal.status(), 505);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_need_not_be_parsed_is_a_host(host in "[a-z0-9.:@%_\\[\\] \\-]{0,12}|[a-zA-Z0-9.-]{0,300}(:[0-9]{0,9})?") {
+            let parsed = Authority::try_from(&*host).is_ok_and(|authority| !authority.host().is_empty());
+            proptest::prop_assert!(parsed || !is_name_and_port(host.as_bytes()), "{:?}", host);
+        }
     }
 
     #[test]

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha1::{Digest as _, Sha1};
 
@@ -9,14 +11,17 @@ use sha1::{Digest as _, Sha1};
 /// assert_eq!(key.accept(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 /// # Ok::<_, &str>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Key(String);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key([u8; 24]);
 
 impl Key {
     /// The key of 16 bytes, which must be random and fresh for each connection (RFC 6455 section 4.1).
     #[must_use]
     pub fn new(nonce: [u8; 16]) -> Self {
-        Self(STANDARD.encode(nonce))
+        let mut key = Self([b'='; 24]);
+        // Always room for 16 bytes: they take 22 digits and two more characters.
+        let _ = STANDARD.encode_slice(nonce, &mut key.0);
+        key
     }
 
     /// The key that a client sent, where it decodes to 16 bytes (RFC 6455 section 4.2.1).
@@ -27,25 +32,43 @@ impl Key {
     pub fn parse(value: &[u8]) -> Option<Self> {
         let digits = value.strip_suffix(b"==").filter(|digits| digits.len() == 22)?;
         let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-        digits.iter().all(alphabet).then(|| String::from_utf8_lossy(value).into_owned()).map(Self)
+        if digits.iter().all(alphabet) { value.try_into().ok().map(Self) } else { None }
     }
 
     /// The key as it is sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// The value of `Sec-WebSocket-Accept` that answers this key.
     #[must_use]
     pub fn accept(&self) -> String {
-        Self::accept_of(self.0.as_bytes())
+        Self::accept_of(&self.0)
     }
 
     /// The value of `Sec-WebSocket-Accept` that answers what was sent as key, whether it is one or not.
     pub(crate) fn accept_of(sent: &[u8]) -> String {
-        // RFC 6455 §4.2.2: the base64 of the SHA-1 of the key, as sent, with the GUID appended.
-        STANDARD.encode(Sha1::new().chain_update(sent).chain_update(GUID).finalize())
+        STANDARD.encode(digest(sent))
+    }
+
+    /// The bytes of [`accept`](Self::accept).
+    pub(super) fn proof(&self) -> [u8; 28] {
+        let mut proof = [b'='; 28];
+        // Always room for 20 bytes: they take 27 digits and one more character.
+        let _ = STANDARD.encode_slice(digest(&self.0), &mut proof);
+        proof
+    }
+}
+
+/// RFC 6455 §4.2.2: the accept value is the base64 of the SHA-1 of the key, as sent, with the GUID appended.
+fn digest(sent: &[u8]) -> [u8; 20] {
+    Sha1::new().chain_update(sent).chain_update(GUID).finalize().into()
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Key").field(&self.as_str()).finish()
     }
 }
 

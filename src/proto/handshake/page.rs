@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use super::{
     Refusal,
     judge::{check_body, check_host},
+    lines::Lines,
 };
 
 /// The methods of a page.
@@ -38,12 +39,13 @@ fn check_page<T>(request: &Request<T>) -> Result<(), Refusal> {
         }
         _ => return Err(Refusal::page_method_not_allowed(HeaderValue::from_static(ALLOWED))),
     }
-    check_body(headers).map_err(|_| Refusal::content_too_large())?;
+    let lines = Lines::of(headers);
+    check_body(&lines).map_err(|_| Refusal::content_too_large())?;
     // RFC 9112 §3.2: HTTP/1.0 may leave it out.
-    if request.version() == Version::HTTP_10 && !headers.contains_key(header::HOST) {
+    if request.version() == Version::HTTP_10 && lines.host.is_absent() {
         return Ok(());
     }
-    check_host(headers)
+    check_host(&lines)
 }
 
 /// The answer to OPTIONS (RFC 9110 section 9.3.7), by which some load balancers look whether a server is there.

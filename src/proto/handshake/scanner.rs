@@ -81,6 +81,7 @@ impl HeadScanner {
     /// After that, another head is looked for, with what is left of the limits.
     pub(crate) fn scan(&mut self, input: &[u8]) -> Result<Option<usize>, HeadError> {
         while self.section != Section::End {
+            self.skip_lines(input);
             self.skip(input);
             let Some(&byte) = input.get(self.position) else {
                 return Ok(None);
@@ -100,6 +101,26 @@ impl HeadScanner {
         self.spent == 0 && self.position == 0
     }
 
+    /// Goes over whole header lines that are here and within the limits.
+    fn skip_lines(&mut self, input: &[u8]) {
+        while self.section == Section::Headers && self.position == self.line && self.headers < self.max_headers {
+            let rest = input.get(self.position..).unwrap_or_default();
+            let plain = plain(rest);
+            let is_header = rest.first().is_some_and(|first| *first != b' ') && plain > 0;
+            let line = plain + 2;
+            if !is_header || rest.get(plain..line) != Some(b"\r\n") {
+                return;
+            }
+            if self.spent + self.position + line > self.max_head {
+                return;
+            }
+            self.headers += 1;
+            self.position += line;
+            self.line = self.position;
+            self.last = b'\n';
+        }
+    }
+
     /// Goes over what [`step`](Self::step) has nothing to say about: within a line and its limits, all that is not a
     /// control character.
     fn skip(&mut self, input: &[u8]) {
@@ -112,7 +133,7 @@ impl HeadScanner {
             room = room.min(self.max_start_line.saturating_sub(column));
         }
         let rest = input.get(self.position..).unwrap_or_default();
-        let plain = rest.iter().take(room).take_while(|byte| !byte.is_ascii_control()).count();
+        let plain = plain(rest.get(..room).unwrap_or(rest));
         self.position += plain;
         if let Some(byte) = plain.checked_sub(1).and_then(|last| rest.get(last)) {
             self.last = *byte;
@@ -167,9 +188,44 @@ impl HeadScanner {
     }
 }
 
+/// How many bytes stand before the first control character, looked for in blocks of eight: heads are long.
+fn plain(bytes: &[u8]) -> usize {
+    let (blocks, rest) = bytes.as_chunks();
+    for (at, block) in blocks.iter().enumerate() {
+        let controls = controls(u64::from_le_bytes(*block));
+        if controls != 0 {
+            return at * 8 + controls.trailing_zeros() as usize / 8;
+        }
+    }
+    blocks.len() * 8 + rest.iter().take_while(|byte| !byte.is_ascii_control()).count()
+}
+
+/// The high bit of each byte that is a control character, exact up to and with the lowest of them.
+const fn controls(block: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xff;
+    let low = block.wrapping_sub(ONES * 0x20) & !block;
+    let delete = block ^ (ONES * 0x7f);
+    (low | delete.wrapping_sub(ONES) & !delete) & (ONES << 7)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_at_every_place_is_plain_or_a_control_character() {
+        for byte in 0..=u8::MAX {
+            for at in 0..24 {
+                for filling in [b' ', b'~', 0x80, 0xff] {
+                    let mut bytes = [filling; 24];
+                    bytes[at] = byte;
+                    let expected = if byte.is_ascii_control() { at } else { 24 };
+                    assert_eq!(plain(&bytes), expected, "{byte:#x} at {at} in {filling:#x}");
+                    assert_eq!(plain(&bytes[..=at]), expected.min(at + 1), "{byte:#x} at {at} in {filling:#x}");
+                }
+            }
+        }
+    }
 
     fn limits(max_head: usize, max_headers: usize, max_request_line: usize) -> Limits {
         let mut limits = Limits::default();

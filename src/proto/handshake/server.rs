@@ -1,11 +1,8 @@
 use bytes::BytesMut;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Response};
 
 use super::{
-    Refusal,
-    head::parse_request,
-    headers::{is_reserved, visible},
-    judge::check_body,
+    Key, Opening, Refusal, head::parse_request, headers::is_reserved, judge::check_body, lines::Lines,
     scanner::HeadScanner,
 };
 use crate::proto::{Limits, Misuse};
@@ -46,7 +43,7 @@ impl AwaitRequest {
         let request = self.receive_any(input)?;
         if let Some(request) = &request {
             // What is left of the input is only frames if none of it is a body.
-            check_body(request.headers())?;
+            check_body(&Lines::of(request.headers()))?;
         }
         Ok(request)
     }
@@ -68,8 +65,8 @@ impl AwaitRequest {
 /// A request that may be accepted; what [`judge`](fn@super::judge) found in it.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// The proof for HTTP/1.1; an extended CONNECT needs none.
-    pub(super) accept: Option<String>,
+    /// What HTTP/1.1 wants a proof for; an extended CONNECT needs none.
+    pub(super) key: Option<Key>,
     pub(super) subprotocols: Vec<String>,
 }
 
@@ -87,31 +84,25 @@ impl Judged {
     ///
     /// The acceptance chooses a subprotocol that was not offered, or sets a header that is the handshake's own.
     pub fn respond(self, acceptance: Acceptance) -> Result<Response<()>, Misuse> {
-        if acceptance.headers.keys().any(is_reserved) {
+        self.open(acceptance).map(Opening::into_response)
+    }
+
+    /// The same, not put into [`http`]'s types yet.
+    pub(crate) fn open(self, acceptance: Acceptance) -> Result<Opening, Misuse> {
+        let Acceptance { subprotocol: chosen, headers, extensions } = acceptance;
+        if headers.keys().any(is_reserved) {
             return Err(Misuse::InvalidRequest(
                 "Upgrade, Connection, Content-Length, Transfer-Encoding and Sec-WebSocket-* are not the application's to set",
             ));
         }
-        let mut response = Response::new(());
-        if let Some(accept) = &self.accept {
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            let headers = response.headers_mut();
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-            headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-            headers.insert(header::SEC_WEBSOCKET_ACCEPT, visible(accept));
-        } else {
-            *response.version_mut() = Version::HTTP_2;
-        }
-        let headers = response.headers_mut();
-        if let Some(chosen) = acceptance.subprotocol {
+        let mut subprotocol = None;
+        if let Some(chosen) = chosen {
             // RFC 6455 §4.2.2: chosen from the client's list, or no header.
             let value = HeaderValue::from_str(&chosen).ok().filter(|_| self.subprotocols.contains(&chosen));
-            let value = value.ok_or(Misuse::InvalidRequest("the chosen subprotocol was not offered by the client"))?;
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
+            let foreign = Misuse::InvalidRequest("the chosen subprotocol was not offered by the client");
+            subprotocol = Some(value.ok_or(foreign)?);
         }
-        headers.extend(acceptance.headers);
-        *response.extensions_mut() = acceptance.extensions;
-        Ok(response)
+        Ok(Opening { key: self.key, subprotocol, headers, extensions })
     }
 }
 
@@ -169,6 +160,7 @@ impl Acceptance {
 
 #[cfg(test)]
 mod tests {
+    use http::{StatusCode, header};
     use proptest::prelude::*;
 
     use super::*;
