@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Config, Role,
     handler::{
-        Error, ErrorKind, Handler, Observes, Result, Settings,
+        Error, ErrorKind, Handler, Message, Observes, Result, Settings,
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -147,6 +147,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Calls a callback whose error or panic matters.
+    #[inline]
     pub(crate) fn call<T>(&mut self, callback: impl FnOnce(&mut H) -> Result<T>) -> Result<T, Raised> {
         if self.settings().panic_on_internal {
             return Ok(callback(&mut self.handler)?);
@@ -175,11 +176,26 @@ impl<H: Handler> Agent<H> {
         Sitting::begin(&self.place.mailbox)
     }
 
+    /// The next command if it is a message and nothing else waits that was asked for in this turn: the answer to the message
+    /// that was just received.
+    #[inline]
+    pub(crate) fn answer(&mut self, left: &mut usize) -> Option<Message> {
+        if *left == 0 || !self.commands.is_empty() {
+            return None;
+        }
+        let message = desk::take_only_message(&self.place.mailbox)?;
+        *left -= 1;
+        Some(message)
+    }
+
+    /// Whether there may be a next command.
+    #[inline]
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty() || desk::in_use() || self.place.mailbox.has_mail()
+    }
+
     /// The next command; `left` is what is left of this turn's budget.
     pub(crate) fn next(&mut self, left: &mut usize) -> Next {
-        if self.commands.is_empty() && !desk::in_use() && !self.place.mailbox.has_mail() {
-            return Next::Nothing;
-        }
         if self.commands.is_empty() && *left > 0 {
             match self.take_from_desk() {
                 Taken::One(command) => {
@@ -245,6 +261,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Whether so many commands wait that others should have their turn.
+    #[inline]
     pub(crate) fn crowds_the_queue(&self) -> bool {
         self.place.hub.is_half_full()
     }

@@ -1,118 +1,159 @@
 //! What a connection is asked to do in its own turn: it stays on the thread that takes the turn, without lock or counters.
 //!
 //! Everything on the desk was asked for before what waits in the mailbox: while something does, nothing is put here.
+//!
+//! The usual case is one message, the answer to the one that was just received: it lies by itself.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    mem,
+    mem::{self, ManuallyDrop},
 };
 
 use crate::handler::{
+    Message,
     hub::Hub,
     mailbox::{Command, Mailbox, SPARE_CAPACITY, take_spare},
 };
 
-#[derive(Debug)]
-struct Desk {
-    /// Whose turn it is on this thread, by the address of its mailbox; 0 for nobody's.
-    whose: usize,
-    commands: VecDeque<Command>,
-    /// The hub that one of the commands has no place of, by its address; 0 for none.
-    owes: usize,
+/// What is on the desk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    /// A message to be sent.
+    Message,
+    Commands,
 }
 
-impl Desk {
-    const EMPTY: Self = Self { whose: 0, commands: VecDeque::new(), owes: 0 };
-}
-
+// Each by itself, because what has no destructor is one instruction away; that of the message is left to the `Sitting`.
 thread_local! {
-    static DESK: RefCell<Desk> = const { RefCell::new(Desk::EMPTY) };
-    /// Whether something is on it: asked before and behind every frame.
-    static IN_USE: Cell<bool> = const { Cell::new(false) };
+    /// Whose turn it is on this thread, by the address of its mailbox; 0 for nobody's.
+    static WHOSE: Cell<usize> = const { Cell::new(0) };
+    /// The hub that one of the commands has no place of, by its address; 0 for none.
+    static OWES: Cell<usize> = const { Cell::new(0) };
+    static HOLDS: Cell<Holds> = const { Cell::new(Holds::Nothing) };
+    static MESSAGE: Cell<ManuallyDrop<Option<Message>>> = const { Cell::new(ManuallyDrop::new(None)) };
+    static COMMANDS: RefCell<VecDeque<Command>> = const { RefCell::new(VecDeque::new()) };
 }
 
 /// Whether something is on the desk of the connection whose turn it is on this thread.
 #[inline]
 pub(crate) fn in_use() -> bool {
-    IN_USE.get()
+    HOLDS.get() != Holds::Nothing
 }
 
 /// A connection's turn, until dropped. What is on the desk then is dropped too.
 #[derive(Debug)]
 pub(crate) struct Sitting {
     /// The turn in which this one began: a callback may run another `WebSocket` to its end.
-    outer: Option<Desk>,
+    outer: Option<Box<Outer>>,
+}
+
+#[derive(Debug)]
+struct Outer {
+    whose: usize,
+    owes: usize,
+    commands: VecDeque<Command>,
 }
 
 impl Sitting {
+    #[inline]
     pub(crate) fn begin(mailbox: &Mailbox) -> Self {
-        DESK.with_borrow_mut(|desk| {
-            let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
-            desk.whose = address(mailbox);
-            IN_USE.set(false);
-            Self { outer }
-        })
+        let whose = WHOSE.replace(address(mailbox));
+        Self { outer: if whose == 0 { None } else { Some(Outer::put_aside(whose)) } }
+    }
+}
+
+impl Outer {
+    #[cold]
+    fn put_aside(whose: usize) -> Box<Self> {
+        let owes = OWES.get();
+        Box::new(Self { whose, owes, commands: take_all() })
     }
 }
 
 impl Drop for Sitting {
+    #[inline]
     fn drop(&mut self) {
-        let left = DESK.try_with(|desk| {
-            let mut desk = desk.borrow_mut();
-            IN_USE.set(self.outer.as_ref().is_some_and(|outer| !outer.commands.is_empty()));
-            let keeps = desk.commands.is_empty() && desk.commands.capacity() <= SPARE_CAPACITY;
-            match self.outer.take() {
-                None if keeps => {
-                    (desk.whose, desk.owes) = (0, 0);
-                    Desk::EMPTY
-                }
-                outer => mem::replace(&mut *desk, outer.unwrap_or(Desk::EMPTY)),
+        if in_use() {
+            // A broadcast that ends here gives its room back.
+            drop(take_all());
+        }
+        WHOSE.set(0);
+        if let Some(outer) = self.outer.take() {
+            WHOSE.set(outer.whose);
+            OWES.set(outer.owes);
+            if !outer.commands.is_empty() {
+                HOLDS.set(Holds::Commands);
+                let _ = COMMANDS.try_with(|commands| commands.replace(outer.commands));
             }
-        });
-        // Dropped behind the desk: a broadcast that ends here gives its room back.
-        drop(left);
+        }
     }
 }
 
-/// Puts down a command that takes no place: the first of this connection's turn, while the queue has room. What comes back
-/// is for someone else, or for later.
+/// Whether a command of this connection's would be the first of its turn, and may go without a place, while the queue has
+/// room.
+#[inline]
+pub(crate) fn is_first(hub: &Hub, mailbox: &Mailbox) -> bool {
+    is_turn_of(mailbox) && !in_use() && hub.has_room()
+}
+
+/// Whether it is this connection's turn, and nothing waits in its mailbox.
+#[inline]
+fn is_turn_of(mailbox: &Mailbox) -> bool {
+    WHOSE.get() == address(mailbox) && !mailbox.has_mail()
+}
+
+/// Puts down a message that takes no place, if it [`is_first`].
+#[inline]
+pub(crate) fn put_message(hub: &Hub, message: Message) {
+    MESSAGE.set(ManuallyDrop::new(Some(message)));
+    OWES.set(address(hub));
+    HOLDS.set(Holds::Message);
+}
+
+/// Puts down a command that takes no place, if it is the first. What comes back is for someone else, or for later.
 pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
-    put_if(mailbox, command, |desk| {
-        let first = desk.commands.is_empty() && hub.has_room();
-        if first {
-            desk.owes = address(hub);
-        }
-        first
-    })
+    if !is_first(hub, mailbox) {
+        return Some(command);
+    }
+    let left = push(command);
+    if left.is_none() {
+        OWES.set(address(hub));
+    }
+    left
 }
 
 /// Puts down a command if it is this connection's turn.
 pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
-    put_if(mailbox, command, |_| true)
+    if is_turn_of(mailbox) { push(command) } else { Some(command) }
 }
 
-#[inline]
-fn put_if(mailbox: &Mailbox, command: Command, may: impl FnOnce(&mut Desk) -> bool) -> Option<Command> {
+/// What comes back could not be put down: a thread that is ending takes no turns.
+fn push(command: Command) -> Option<Command> {
     let mut command = Some(command);
-    // A thread that is ending takes no turns.
-    let _ = DESK.try_with(|desk| {
-        let mut desk = desk.borrow_mut();
-        if desk.whose == address(mailbox)
-            && !mailbox.has_mail()
-            && may(&mut desk)
-            && let Some(command) = command.take()
-        {
-            desk.commands.push_back(command);
-            IN_USE.set(true);
-        }
+    let _ = COMMANDS.try_with(|commands| {
+        let mut commands = commands.borrow_mut();
+        commands.extend(take_message().map(Command::Message));
+        commands.extend(command.take());
+        HOLDS.set(Holds::Commands);
     });
     command
 }
 
 /// How many commands on this thread's desk have no place of that hub.
 pub(crate) fn owed(hub: &Hub) -> usize {
-    DESK.try_with(|desk| usize::from(desk.borrow().owes == address(hub))).unwrap_or(0)
+    usize::from(OWES.get() == address(hub))
+}
+
+/// Takes what is on the desk if it is a message and nothing else.
+#[inline]
+pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
+    if HOLDS.get() != Holds::Message || WHOSE.get() != address(mailbox) {
+        return None;
+    }
+    reset();
+    take_message()
 }
 
 /// What is on the connection's desk, if it is its turn.
@@ -127,36 +168,60 @@ pub(crate) enum Taken {
 
 /// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
 pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
-    DESK.with_borrow_mut(|desk| {
-        if desk.whose != address(mailbox) {
-            return Taken::Nothing;
-        }
-        desk.owes = 0;
-        IN_USE.set(false);
-        if desk.commands.len() < 2 {
-            return desk.commands.pop_front().map_or(Taken::Nothing, Taken::One);
+    if WHOSE.get() != address(mailbox) {
+        return Taken::Nothing;
+    }
+    reset();
+    if let Some(message) = take_message() {
+        return Taken::One(Command::Message(message));
+    }
+    COMMANDS.with_borrow_mut(|commands| {
+        if commands.len() < 2 {
+            return commands.pop_front().map_or(Taken::Nothing, Taken::One);
         }
         if queue.capacity() == 0 {
             *queue = take_spare();
         }
-        mem::swap(&mut desk.commands, queue);
+        mem::swap(commands, queue);
+        if commands.capacity() > SPARE_CAPACITY {
+            *commands = VecDeque::new();
+        }
         Taken::More
     })
 }
 
 /// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
 pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
-    DESK.with_borrow_mut(|desk| {
-        if desk.whose != address(mailbox) {
-            return (VecDeque::new(), 0);
-        }
-        let owed = usize::from(mem::take(&mut desk.owes) != 0);
-        IN_USE.set(false);
-        (mem::take(&mut desk.commands), owed)
-    })
+    if WHOSE.get() != address(mailbox) {
+        return (VecDeque::new(), 0);
+    }
+    let owed = usize::from(OWES.get() != 0);
+    (take_all(), owed)
+}
+
+/// Clears the desk, whatever is on it.
+#[cold]
+fn take_all() -> VecDeque<Command> {
+    reset();
+    let mut commands = COMMANDS.try_with(RefCell::take).unwrap_or_default();
+    commands.extend(take_message().map(Command::Message));
+    commands
+}
+
+#[inline]
+fn take_message() -> Option<Message> {
+    ManuallyDrop::into_inner(MESSAGE.replace(ManuallyDrop::new(None)))
+}
+
+/// The desk is empty, and nothing is owed.
+#[inline]
+fn reset() {
+    OWES.set(0);
+    HOLDS.set(Holds::Nothing);
 }
 
 /// Tells apart what is alive at the same time.
+#[inline]
 fn address<T>(of: &T) -> usize {
     std::ptr::from_ref(of).addr()
 }

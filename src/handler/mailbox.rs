@@ -15,13 +15,15 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    handler::{CloseCode, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
+    handler::{CloseCode, Message, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
     proto::connection::{Payload, SharedForm},
 };
 
 /// What a connection is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
+    Message(Message),
+    /// A message whose payload may be shared.
     Send(OpCode, Payload),
     Close(CloseCode, Cow<'static, str>),
     Ping(Vec<u8>),
@@ -186,6 +188,7 @@ impl Mailbox {
     }
 
     /// Whether commands wait. Those of this thread are seen for sure.
+    #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         self.has_mail.load(Ordering::Acquire)
     }
@@ -246,6 +249,7 @@ impl Command {
     /// Bytes that it holds for itself alone.
     pub(crate) fn payload_len(&self) -> usize {
         match self {
+            Self::Message(message) => message.len(),
             Self::Send(_, payload) => payload.bytes().len(),
             Self::Close(_, reason) => reason.len(),
             Self::Ping(data) | Self::Pong(data) => data.len(),

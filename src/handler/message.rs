@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     Utf8Bytes,
     handler::{Error, OpCode, Result},
-    proto::connection::Payload,
+    proto::{Opcode, Violation, connection::Payload},
 };
 
 /// A message: text or bytes, owned.
@@ -117,11 +117,28 @@ impl Message {
         }
     }
 
+    /// The payload, whatever its type.
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes.as_slice(),
+        }
+    }
+
     /// What a frame takes, without copying it.
     pub(crate) fn into_payload(self) -> (OpCode, Payload) {
         match self {
             Self::Text(text) => (OpCode::Text, Payload::Text(text.into())),
             Self::Binary(bytes) => (OpCode::Binary, Payload::Bytes(bytes.into())),
+        }
+    }
+
+    /// What a frame received is to a handler, if it is a message by itself.
+    #[inline]
+    pub(crate) fn of(opcode: Opcode, payload: &[u8]) -> Result<Self, Violation> {
+        match opcode {
+            Opcode::Text => Utf8Bytes::owned(payload).map(Self::Text).map_err(|_| Violation::InvalidUtf8),
+            _ => Ok(Self::Binary(payload.to_vec())),
         }
     }
 

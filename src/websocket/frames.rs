@@ -25,9 +25,16 @@ use crate::{
         end::Phase,
         inner::{Inner, Transported},
         random,
-        write::Queue,
+        write::{BY_REFERENCE, Queue},
     },
 };
+
+/// Whether a message was short enough to be put by copying it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Short {
+    Put,
+    No,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn of_frames(
@@ -54,6 +61,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
             let how = Outgoing { fragment_size, compression: Compression::default(), deflate };
             self.connection.put(frame, how, &mut random::mask, &mut **out);
         }
+    }
+
+    /// A message that is here already and that nobody wants to see the frames of: what `make` makes of it. Neither the
+    /// transport nor the clock is asked anything.
+    #[inline]
+    pub(crate) fn buffered<T>(&mut self, make: impl FnOnce(Opcode, &[u8]) -> T) -> Option<T> {
+        if self.phase != Phase::Open || self.budget == 0 {
+            return None;
+        }
+        let made = self.connection.plain_payload(self.input.pending()?, &self.config.limits, make)?;
+        self.budget -= 1;
+        Some(made)
+    }
+
+    /// Queues a message that goes out as it is, if it is so short that it is copied anyway.
+    #[inline]
+    pub(crate) fn put_short(&mut self, opcode: Opcode, payload: &[u8], fragment_size: Option<usize>) -> Short {
+        let most = fragment_size.map_or(BY_REFERENCE, |size| BY_REFERENCE.min(size.saturating_add(1)));
+        if payload.len() >= most || self.connection.compresses() {
+            return Short::No;
+        }
+        if self.transport != Transported::Broken {
+            let out = self.output.get_or_insert_with(Queue::take);
+            self.connection.put_copied(opcode, payload, &mut random::mask, &mut **out);
+        }
+        Short::Put
     }
 
     /// The frames of a message that other connections of the same [form](Self::shared_form) send too.

@@ -46,6 +46,7 @@ use crate::{
 pub(crate) use clock::{Alarm, now};
 pub(crate) use drive::Turn;
 pub(crate) use entry::{Entries, Entry, Order, until_cut, while_serving};
+pub(crate) use frames::Short;
 pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;
 

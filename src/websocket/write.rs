@@ -20,7 +20,7 @@ use tokio::io::AsyncWrite;
 use crate::proto::{Header, codec::encoder::Output};
 
 /// A payload of this length goes out by reference; a shorter one is cheaper to copy behind its header.
-const BY_REFERENCE: usize = 8 * 1024;
+pub(super) const BY_REFERENCE: usize = 8 * 1024;
 
 /// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
 const MARK_EVERY: u64 = 16 * 1024;
@@ -312,6 +312,17 @@ impl Output for Queue {
         self.small.truncate(end);
         self.queued += len as u64;
         self.put_payload(payload);
+        self.end_frame();
+    }
+
+    #[inline]
+    fn put_copied(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
+        let end = self.small.len() + len;
+        // As in `put_frame`.
+        self.small.extend_from_slice(&header);
+        self.small.truncate(end);
+        self.queued += len as u64;
+        self.put(payload);
         self.end_frame();
     }
 

@@ -22,6 +22,14 @@ pub(crate) trait Output {
     /// A frame is complete.
     fn end_frame(&mut self);
 
+    /// Takes a header, which is the first `len` of these bytes, and a payload by copying both: a whole frame.
+    #[inline]
+    fn put_copied(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
+        self.put(header.get(..len).unwrap_or_default());
+        self.put(payload);
+        self.end_frame();
+    }
+
     /// Takes a header, which is the first `len` of these bytes, and a payload that may go out as it is: a whole frame.
     #[inline]
     fn put_frame(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: Bytes) {
@@ -51,6 +59,17 @@ pub(crate) fn encode(part: Part, payload: Bytes, out: &mut impl Output) {
     match part.mask {
         None => out.put_frame(header.bytes(), payload),
         Some(mask) => put_masked(&header, &payload, mask, out),
+    }
+}
+
+/// Writes one frame whose payload is the caller's and is copied.
+#[inline]
+pub(crate) fn encode_copied(part: Part, payload: &[u8], out: &mut impl Output) {
+    let payload_len = payload.len() as u64;
+    let header = Header { fin: part.fin, rsv: part.rsv, opcode: part.opcode, mask: part.mask, payload_len };
+    match part.mask {
+        None => out.put_copied(header.bytes(), payload),
+        Some(mask) => put_masked(&header, payload, mask, out),
     }
 }
 

@@ -106,6 +106,20 @@ impl Receiver {
         plain_message(self.masking, input, limits)
     }
 
+    /// The same, of which the caller makes what it likes.
+    #[inline]
+    pub(super) fn plain_payload<T>(
+        &self,
+        input: &mut BytesMut,
+        limits: &Limits,
+        make: impl FnOnce(Opcode, &[u8]) -> T,
+    ) -> Option<T> {
+        if self.arriving.is_some() || self.message.is_some() {
+            return None;
+        }
+        plain_payload(self.masking, input, limits, make)
+    }
+
     pub(super) fn step(
         &mut self,
         input: &mut BytesMut,
@@ -335,7 +349,32 @@ pub(super) fn plain_message(
     input: &mut BytesMut,
     limits: &Limits,
 ) -> Option<Result<Message, Violation>> {
-    let PlainHeader { opcode, mask, len, end } = decode_plain(input, masking)?;
+    let PlainHeader { opcode, len, end, .. } = plain_frame(masking, input, limits)?;
+    Some(match opcode {
+        Opcode::Text => take_text(len, end, input).map(Message::Text),
+        _ => Ok(Message::Binary(take_bytes(len, end, input))),
+    })
+}
+
+/// The same, of which the caller makes what it likes.
+#[inline]
+pub(super) fn plain_payload<T>(
+    masking: Masking,
+    input: &mut BytesMut,
+    limits: &Limits,
+    make: impl FnOnce(Opcode, &[u8]) -> T,
+) -> Option<T> {
+    let PlainHeader { opcode, len, end, .. } = plain_frame(masking, input, limits)?;
+    let made = make(opcode, input.get(len..end).unwrap_or_default());
+    input.advance(end);
+    Some(made)
+}
+
+/// The header of such a message, whose payload is unmasked where it is.
+#[inline]
+fn plain_frame(masking: Masking, input: &mut BytesMut, limits: &Limits) -> Option<PlainHeader> {
+    let header = decode_plain(input, masking)?;
+    let PlainHeader { mask, len, end, .. } = header;
     let payload_len = (end - len) as u64;
     let beyond = |limit: Option<u64>| limit.is_some_and(|limit| payload_len > limit);
     if beyond(limits.max_message) || beyond(limits.max_frame) {
@@ -344,10 +383,7 @@ pub(super) fn plain_message(
     if let (Some(mask), Some(payload)) = (mask, input.get_mut(len..end)) {
         mask.apply(payload, 0);
     }
-    Some(match opcode {
-        Opcode::Text => take_text(len, end, input).map(Message::Text),
-        _ => Ok(Message::Binary(take_bytes(len, end, input))),
-    })
+    Some(header)
 }
 
 /// An unmasked payload that is here as a whole: a copy if it is short, else a view. It must be text.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::proto::{
     CloseFrame, Frame, Mask, Message, Misuse, Opcode, Role, Rsv,
-    codec::encoder::{Output, Part, encode},
+    codec::encoder::{Output, Part, encode, encode_copied},
     connection::{Connection, Transition},
     deflate::{Compression, DeflateConfig},
     message::fragmenter::fragments,
@@ -93,6 +93,24 @@ impl<R> Connection<R> {
             (frame.payload, frame.rsv) = (compressed, Rsv::RSV1);
         }
         put_frames(frame, how.fragment_size, || self.mask(masks), out);
+    }
+
+    /// Encodes a message in one frame, not compressed, by copying it. That it may be sent now is for the caller to know.
+    #[inline]
+    pub(crate) fn put_copied(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) {
+        self.message_sent();
+        encode_copied(Part { fin: true, rsv: Rsv::NONE, opcode, mask: self.mask(masks) }, payload, out);
+    }
+
+    /// Whether messages may be compressed.
+    pub(crate) const fn compresses(&self) -> bool {
+        self.deflate.is_some()
     }
 
     /// Answers a Ping where the transport takes nothing for now: the latest answer is the one that is sent.

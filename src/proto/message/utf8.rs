@@ -1,6 +1,6 @@
 //! Text that is known to be UTF-8, and the buffer that proves it while text arrives.
 //!
-//! This is the one file with `unsafe`: two conversions that skip a validation already done. What makes them sound:
+//! This is the one file with `unsafe`: three conversions that skip a validation already done. What makes them sound:
 //!
 //! - every [`Utf8Bytes`] was validated as a whole when it was made, from a `str`, or by [`Utf8Buffer`];
 //! - its bytes are never handed out mutably, and `Bytes` never changes what it refers to;
@@ -87,6 +87,16 @@ impl Utf8Bytes {
         } else {
             Err(InvalidUtf8)
         }
+    }
+
+    /// The same as text of the caller's own.
+    #[inline]
+    pub(crate) fn owned(bytes: &[u8]) -> Result<String, InvalidUtf8> {
+        if is_short_ascii(bytes) {
+            // SAFETY: ASCII is UTF-8.
+            return Ok(unsafe { String::from_utf8_unchecked(bytes.to_vec()) });
+        }
+        simdutf8::basic::from_utf8(bytes).map(str::to_owned).map_err(|_| InvalidUtf8)
     }
 }
 
