@@ -277,13 +277,20 @@ impl<H: Handler> Agent<H> {
         self.place.hub.give_room(places);
     }
 
+    /// Another task than the one that waited last has the connection now.
+    pub(crate) fn moved(&self) {
+        self.place.mailbox.unpark();
+    }
+
     /// Ends a turn that comes to waiting; `false` if there is something to do before.
     pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
         let mailbox = &self.place.mailbox;
-        if !self.commands.is_empty() || desk::in_use() || !mailbox.park(cx.waker()) {
+        if !self.commands.is_empty() || desk::in_use() || !(mailbox.is_parked() || mailbox.park(cx.waker())) {
             return false;
         }
-        give_spare(std::mem::take(&mut self.commands));
+        if self.commands.capacity() > 0 {
+            give_spare(std::mem::take(&mut self.commands));
+        }
         true
     }
 
@@ -324,6 +331,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Calls `on_timeout` for the earliest timeout that has passed, if there is one.
+    #[inline]
     pub(crate) fn fire(&mut self) -> Option<Result<(), Raised>> {
         self.timeouts.next()?;
         let token = self.timeouts.due(now())?;
@@ -331,11 +339,16 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Waits for the earliest timeout, or for `other` if that is earlier.
+    #[inline]
     pub(crate) fn poll_alarm(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<()> {
-        match [self.timeouts.next(), other].into_iter().flatten().min() {
-            Some(at) => self.alarm.get_or_insert_default().poll(cx, at),
-            None => Poll::Pending,
-        }
+        let at = match (self.timeouts.next(), other) {
+            (Some(next), Some(other)) => next.min(other),
+            (next, other) => match next.or(other) {
+                Some(at) => at,
+                None => return Poll::Pending,
+            },
+        };
+        self.alarm.get_or_insert_default().poll(cx, at)
     }
 
     /// The connection has ended: what is still sent to it is dropped.

@@ -91,6 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// Ready at the end of the connection.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.inner.is_polled_by(cx.waker()) {
+            self.agent.moved();
+        }
         let both = self.inner.polled_by(Side::Reader, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         let _sitting = self.agent.sit_down();
@@ -134,10 +137,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                     }
                     continue;
                 }
-                if let Poll::Ready(turn) = self.inner.poll_turn(cx) {
-                    turns += 1;
-                    self.turn(turn, cx);
-                    continue;
+                match self.inner.poll_turn(cx) {
+                    Poll::Ready(Turn::Read) => continue,
+                    Poll::Ready(turn) => {
+                        turns += 1;
+                        self.turn(turn, cx);
+                        continue;
+                    }
+                    Poll::Pending => {}
                 }
             } else if self.inner.poll_ended(cx).is_ready() {
                 self.ended();
@@ -163,12 +170,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         self.agent.end();
     }
 
+    #[inline]
     fn idle_until(&self) -> Option<Instant> {
         let idle = self.agent.settings().idle_timeout;
         (!idle.is_zero() && self.stage == Stage::Open).then(|| after(self.inner.heard_at(), idle))
     }
 
     /// Calls back for every timeout that has passed.
+    #[inline]
     fn fire(&mut self) {
         while let Some(fired) = self.agent.fire() {
             self.check(fired);
@@ -350,6 +359,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     fn turn(&mut self, turn: Turn<Collected>, cx: &mut Context<'_>) {
         match turn {
+            Turn::Read => {}
             Turn::Item(frame) => self.received(frame, cx),
             Turn::Fault(fault) => self.fault(fault),
             Turn::End => {
