@@ -179,7 +179,7 @@ impl<H: Handler> Agent<H> {
     /// The next command if it is a message and nothing else waits that was asked for in this turn: the answer to the message
     /// that was just received.
     #[inline]
-    pub(crate) fn answer(&mut self, left: &mut usize) -> Option<Message> {
+    pub(crate) fn answer(&self, left: &mut usize) -> Option<Message> {
         if *left == 0 || !self.commands.is_empty() {
             return None;
         }

@@ -25,21 +25,76 @@ enum Holds {
     Commands,
 }
 
-// Each by itself, because what has no destructor is one instruction away; that of the message is left to the `Sitting`.
-thread_local! {
-    /// Whose turn it is on this thread, by the address of its mailbox; 0 for nobody's.
-    static WHOSE: Cell<usize> = const { Cell::new(0) };
+/// Whose turn it is on this thread, and what is on the desk then. Without a destructor, which every access would ask for.
+struct Turn {
+    /// By the address of its mailbox; 0 for nobody's.
+    whose: Cell<usize>,
     /// The hub that one of the commands has no place of, by its address; 0 for none.
-    static OWES: Cell<usize> = const { Cell::new(0) };
-    static HOLDS: Cell<Holds> = const { Cell::new(Holds::Nothing) };
-    static MESSAGE: Cell<ManuallyDrop<Option<Message>>> = const { Cell::new(ManuallyDrop::new(None)) };
+    owes: Cell<usize>,
+    holds: Cell<Holds>,
+    /// Dropped by the [`Sitting`] if by nobody else.
+    message: Cell<ManuallyDrop<Option<Message>>>,
+}
+
+thread_local! {
+    static TURN: Turn = const {
+        Turn {
+            whose: Cell::new(0),
+            owes: Cell::new(0),
+            holds: Cell::new(Holds::Nothing),
+            message: Cell::new(ManuallyDrop::new(None)),
+        }
+    };
     static COMMANDS: RefCell<VecDeque<Command>> = const { RefCell::new(VecDeque::new()) };
+}
+
+impl Turn {
+    /// Whether it is this connection's, and nothing waits in its mailbox.
+    fn is_of(&self, mailbox: &Mailbox) -> bool {
+        self.whose.get() == address(mailbox) && !mailbox.has_mail()
+    }
+
+    /// Whether a command of this connection's would be the first, and may go without a place, while the queue has room.
+    fn is_first(&self, hub: &Hub, mailbox: &Mailbox) -> bool {
+        self.is_of(mailbox) && self.holds.get() == Holds::Nothing && hub.has_room()
+    }
+
+    /// What comes back could not be put down: a thread that is ending takes no turns.
+    fn push(&self, command: Command) -> Option<Command> {
+        let mut command = Some(command);
+        let _ = COMMANDS.try_with(|commands| {
+            let mut commands = commands.borrow_mut();
+            commands.extend(self.take_message().map(Command::Message));
+            commands.extend(command.take());
+            self.holds.set(Holds::Commands);
+        });
+        command
+    }
+
+    fn take_message(&self) -> Option<Message> {
+        ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(None)))
+    }
+
+    /// Clears the desk, whatever is on it.
+    #[cold]
+    fn take_all(&self) -> VecDeque<Command> {
+        self.cleared();
+        let mut commands = COMMANDS.try_with(RefCell::take).unwrap_or_default();
+        commands.extend(self.take_message().map(Command::Message));
+        commands
+    }
+
+    /// The desk is empty, and nothing is owed.
+    fn cleared(&self) {
+        self.owes.set(0);
+        self.holds.set(Holds::Nothing);
+    }
 }
 
 /// Whether something is on the desk of the connection whose turn it is on this thread.
 #[inline]
 pub(crate) fn in_use() -> bool {
-    HOLDS.get() != Holds::Nothing
+    TURN.with(|turn| turn.holds.get() != Holds::Nothing)
 }
 
 /// A connection's turn, until dropped. What is on the desk then is dropped too.
@@ -57,103 +112,89 @@ struct Outer {
 }
 
 impl Sitting {
-    #[inline]
     pub(crate) fn begin(mailbox: &Mailbox) -> Self {
-        let whose = WHOSE.replace(address(mailbox));
-        Self { outer: if whose == 0 { None } else { Some(Outer::put_aside(whose)) } }
+        TURN.with(|turn| {
+            let whose = turn.whose.replace(address(mailbox));
+            Self { outer: if whose == 0 { None } else { Some(Outer::put_aside(turn, whose)) } }
+        })
     }
 }
 
 impl Outer {
     #[cold]
-    fn put_aside(whose: usize) -> Box<Self> {
-        let owes = OWES.get();
-        Box::new(Self { whose, owes, commands: take_all() })
+    fn put_aside(turn: &Turn, whose: usize) -> Box<Self> {
+        let owes = turn.owes.get();
+        Box::new(Self { whose, owes, commands: turn.take_all() })
     }
 }
 
 impl Drop for Sitting {
-    #[inline]
     fn drop(&mut self) {
-        if in_use() {
-            // A broadcast that ends here gives its room back.
-            drop(take_all());
-        }
-        WHOSE.set(0);
-        if let Some(outer) = self.outer.take() {
-            WHOSE.set(outer.whose);
-            OWES.set(outer.owes);
-            if !outer.commands.is_empty() {
-                HOLDS.set(Holds::Commands);
-                let _ = COMMANDS.try_with(|commands| commands.replace(outer.commands));
+        TURN.with(|turn| {
+            if turn.holds.get() != Holds::Nothing {
+                // A broadcast that ends here gives its room back.
+                drop(turn.take_all());
             }
+            turn.whose.set(0);
+            if let Some(outer) = self.outer.take() {
+                turn.whose.set(outer.whose);
+                turn.owes.set(outer.owes);
+                if !outer.commands.is_empty() {
+                    turn.holds.set(Holds::Commands);
+                    let _ = COMMANDS.try_with(|commands| commands.replace(outer.commands));
+                }
+            }
+        });
+    }
+}
+
+/// Puts down a message that takes no place: the first command of this connection's turn, while the queue has room. What
+/// comes back is for someone else, or for later.
+pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
+    TURN.with(|turn| {
+        if !turn.is_first(hub, mailbox) {
+            return Err(message);
         }
-    }
+        turn.message.set(ManuallyDrop::new(Some(message)));
+        turn.owes.set(address(hub));
+        turn.holds.set(Holds::Message);
+        Ok(())
+    })
 }
 
-/// Whether a command of this connection's would be the first of its turn, and may go without a place, while the queue has
-/// room.
-#[inline]
-pub(crate) fn is_first(hub: &Hub, mailbox: &Mailbox) -> bool {
-    is_turn_of(mailbox) && !in_use() && hub.has_room()
-}
-
-/// Whether it is this connection's turn, and nothing waits in its mailbox.
-#[inline]
-fn is_turn_of(mailbox: &Mailbox) -> bool {
-    WHOSE.get() == address(mailbox) && !mailbox.has_mail()
-}
-
-/// Puts down a message that takes no place, if it [`is_first`].
-#[inline]
-pub(crate) fn put_message(hub: &Hub, message: Message) {
-    MESSAGE.set(ManuallyDrop::new(Some(message)));
-    OWES.set(address(hub));
-    HOLDS.set(Holds::Message);
-}
-
-/// Puts down a command that takes no place, if it is the first. What comes back is for someone else, or for later.
+/// The same of any command.
 pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
-    if !is_first(hub, mailbox) {
-        return Some(command);
-    }
-    let left = push(command);
-    if left.is_none() {
-        OWES.set(address(hub));
-    }
-    left
+    TURN.with(|turn| {
+        if !turn.is_first(hub, mailbox) {
+            return Some(command);
+        }
+        let left = turn.push(command);
+        if left.is_none() {
+            turn.owes.set(address(hub));
+        }
+        left
+    })
 }
 
 /// Puts down a command if it is this connection's turn.
 pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
-    if is_turn_of(mailbox) { push(command) } else { Some(command) }
-}
-
-/// What comes back could not be put down: a thread that is ending takes no turns.
-fn push(command: Command) -> Option<Command> {
-    let mut command = Some(command);
-    let _ = COMMANDS.try_with(|commands| {
-        let mut commands = commands.borrow_mut();
-        commands.extend(take_message().map(Command::Message));
-        commands.extend(command.take());
-        HOLDS.set(Holds::Commands);
-    });
-    command
+    TURN.with(|turn| if turn.is_of(mailbox) { turn.push(command) } else { Some(command) })
 }
 
 /// How many commands on this thread's desk have no place of that hub.
 pub(crate) fn owed(hub: &Hub) -> usize {
-    usize::from(OWES.get() == address(hub))
+    TURN.with(|turn| usize::from(turn.owes.get() == address(hub)))
 }
 
 /// Takes what is on the desk if it is a message and nothing else.
-#[inline]
 pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
-    if HOLDS.get() != Holds::Message || WHOSE.get() != address(mailbox) {
-        return None;
-    }
-    reset();
-    take_message()
+    TURN.with(|turn| {
+        if turn.holds.get() != Holds::Message || turn.whose.get() != address(mailbox) {
+            return None;
+        }
+        turn.cleared();
+        turn.take_message()
+    })
 }
 
 /// What is on the connection's desk, if it is its turn.
@@ -168,12 +209,15 @@ pub(crate) enum Taken {
 
 /// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
 pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
-    if WHOSE.get() != address(mailbox) {
-        return Taken::Nothing;
-    }
-    reset();
-    if let Some(message) = take_message() {
-        return Taken::One(Command::Message(message));
+    let message = TURN.with(|turn| {
+        if turn.whose.get() != address(mailbox) {
+            return Some(Taken::Nothing);
+        }
+        turn.cleared();
+        turn.take_message().map(|message| Taken::One(Command::Message(message)))
+    });
+    if let Some(taken) = message {
+        return taken;
     }
     COMMANDS.with_borrow_mut(|commands| {
         if commands.len() < 2 {
@@ -192,36 +236,16 @@ pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
 
 /// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
 pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
-    if WHOSE.get() != address(mailbox) {
-        return (VecDeque::new(), 0);
-    }
-    let owed = usize::from(OWES.get() != 0);
-    (take_all(), owed)
-}
-
-/// Clears the desk, whatever is on it.
-#[cold]
-fn take_all() -> VecDeque<Command> {
-    reset();
-    let mut commands = COMMANDS.try_with(RefCell::take).unwrap_or_default();
-    commands.extend(take_message().map(Command::Message));
-    commands
-}
-
-#[inline]
-fn take_message() -> Option<Message> {
-    ManuallyDrop::into_inner(MESSAGE.replace(ManuallyDrop::new(None)))
-}
-
-/// The desk is empty, and nothing is owed.
-#[inline]
-fn reset() {
-    OWES.set(0);
-    HOLDS.set(Holds::Nothing);
+    TURN.with(|turn| {
+        if turn.whose.get() != address(mailbox) {
+            return (VecDeque::new(), 0);
+        }
+        let owed = usize::from(turn.owes.get() != 0);
+        (turn.take_all(), owed)
+    })
 }
 
 /// Tells apart what is alive at the same time.
-#[inline]
 fn address<T>(of: &T) -> usize {
     std::ptr::from_ref(of).addr()
 }

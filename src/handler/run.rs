@@ -106,11 +106,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         self.fire();
         let mut turns = 0_usize;
         loop {
-            if let Some(message) = self.agent.answer(&mut left)
-                && self.stage == Stage::Open
-            {
-                self.send_message(message, cx);
-            }
             while self.agent.has_commands() {
                 match self.agent.next(&mut left) {
                     Next::Command(command) => self.carry_out(command, cx),
@@ -134,6 +129,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                     match message {
                         Ok(message) => self.deliver(message),
                         Err(violation) => self.fault(violation.into()),
+                    }
+                    if let Some(answer) = self.agent.answer(&mut left)
+                        && self.stage == Stage::Open
+                    {
+                        self.send_message(answer, cx);
                     }
                     continue;
                 }
@@ -239,8 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             return;
         }
         let (size, known) = (self.fragment_size(), if message.is_text() { Opcode::Text } else { Opcode::Binary });
-        if self.inner.put_short(known, payload, size) == Short::No {
-            self.inner.put(proto::Frame::new(known, message.into_payload().1.into_bytes()), size);
+        match self.inner.put_short(known, payload, size) {
+            Short::Put => message.recycle(),
+            Short::No => self.inner.put(proto::Frame::new(known, message.into_payload().1.into_bytes()), size),
         }
     }
 

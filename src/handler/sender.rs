@@ -90,11 +90,10 @@ impl Sender {
             let (opcode, payload) = message.into_payload();
             return self.broadcast_payload(opcode, payload, None);
         };
-        if desk::is_first(&self.hub, mailbox) {
-            desk::put_message(&self.hub, message);
-            return Ok(());
+        match desk::put_message(&self.hub, mailbox, message) {
+            Ok(()) => Ok(()),
+            Err(message) => self.post_behind(mailbox, Command::Message(message)),
         }
-        self.post_behind(mailbox, Command::Message(message))
     }
 
     /// Sends a message whose payload may be shared and is not copied.

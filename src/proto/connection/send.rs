@@ -105,7 +105,11 @@ impl<R> Connection<R> {
         out: &mut impl Output,
     ) {
         self.message_sent();
-        encode_copied(Part { fin: true, rsv: Rsv::NONE, opcode, mask: self.mask(masks) }, payload, out);
+        let part = Part { fin: true, rsv: Rsv::NONE, opcode, mask: None };
+        match self.mask(masks) {
+            None => encode_copied(part, payload, out),
+            mask => encode_copied(Part { mask, ..part }, payload, out),
+        }
     }
 
     /// Whether messages may be compressed.

@@ -89,14 +89,17 @@ impl Utf8Bytes {
         }
     }
 
-    /// The same as text of the caller's own.
+    /// The same as text of the caller's own, in the place of what `buffer` holds.
     #[inline]
-    pub(crate) fn owned(bytes: &[u8]) -> Result<String, InvalidUtf8> {
-        if is_short_ascii(bytes) {
-            // SAFETY: ASCII is UTF-8.
-            return Ok(unsafe { String::from_utf8_unchecked(bytes.to_vec()) });
+    pub(crate) fn owned(bytes: &[u8], mut buffer: Vec<u8>) -> Result<String, InvalidUtf8> {
+        if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
+            buffer.clear();
+            buffer.extend_from_slice(bytes);
+            // SAFETY: it holds these bytes, just validated, and nothing else.
+            Ok(unsafe { String::from_utf8_unchecked(buffer) })
+        } else {
+            Err(InvalidUtf8)
         }
-        simdutf8::basic::from_utf8(bytes).map(str::to_owned).map_err(|_| InvalidUtf8)
     }
 }
 
@@ -283,7 +286,8 @@ mod tests {
         #[test]
         fn every_cut_agrees_with_the_standard_library(bytes: Vec<u8>, piece in 1usize..9) {
             let expected = std::str::from_utf8(&bytes).ok().map(str::to_owned);
-            let ways = [piecewise(&bytes, piece), Utf8Bytes::copy_from(&bytes), Utf8Bytes::try_from(bytes)];
+            let owned = Utf8Bytes::owned(&bytes, b"before".to_vec()).map(Utf8Bytes::from);
+            let ways = [piecewise(&bytes, piece), Utf8Bytes::copy_from(&bytes), owned, Utf8Bytes::try_from(bytes)];
             for text in ways {
                 let text = text.ok().map(String::from);
                 prop_assert_eq!(&text, &expected);

@@ -7,7 +7,7 @@ use wireline::{
 };
 
 use super::rig::{Conn, Spec, attach, bare_close, continuation, error, part};
-use crate::scripted::{ROLES, Scripted, block_on, close, frames, ping, pong, settle, text};
+use crate::scripted::{ROLES, Scripted, block_on, close, encode, frames, ping, pong, settle, text};
 
 const BOTH: [Observes; 2] = [Observes::Frames, Observes::Messages];
 
@@ -184,6 +184,55 @@ fn nothing_but_the_hooks_depends_on_what_is_observed() {
                     assert_eq!(came[1], came[0], "{case}, {role:?}, {frames:?}");
                 }
             }
+        }
+    });
+}
+
+#[test]
+fn endless_input_lets_others_have_their_turn() {
+    block_on(async {
+        for role in ROLES {
+            for in_one_read in [1, 1000] {
+                let spec = messages();
+                let (transport, control) = Scripted::new();
+                control.arrive_for_ever(encode(role, vec![text("x"); in_one_read]));
+                let mut task = tokio_test::task::spawn(attach(role).run(transport, |ws| spec.spy(ws)));
+                for polls in 1..=5 {
+                    tokio_test::assert_pending!(task.poll().map(drop), "{role:?}");
+                    assert!(task.is_woken(), "{role:?}: it goes on");
+                    let seen = spec.log.only("on_message").len();
+                    assert!(seen > 0 && seen <= polls * 1024, "{seen} messages in {polls} polls, {role:?}");
+                }
+            }
+        }
+    });
+}
+
+/// A connection that is moved to another task between two turns is woken there.
+#[test]
+fn a_command_wakes_the_task_that_polled_last() {
+    block_on(async {
+        for observes in BOTH {
+            let spec = Spec::new().observes(observes);
+            let (transport, control) = Scripted::new();
+            let (to, sender) = std::sync::mpsc::channel();
+            let mut session = Box::pin(attach(Role::Server).run(transport, |ws| {
+                to.send(ws.clone()).unwrap();
+                spec.spy(ws)
+            }));
+            let mut ws = None;
+            for turn in 0..3 {
+                let mut task = tokio_test::task::spawn(&mut session);
+                for number in 0..3 {
+                    tokio_test::assert_pending!(task.poll().map(drop));
+                    let ws = ws.get_or_insert_with(|| sender.recv().unwrap());
+                    assert!(!task.is_woken(), "{turn}, {number}");
+                    ws.send(format!("{turn} {number}")).unwrap();
+                    assert!(task.is_woken(), "{turn}, {number}: of the task that polls now");
+                }
+                tokio_test::assert_pending!(task.poll().map(drop));
+            }
+            assert_eq!(frames(Role::Server, &control.output()).len(), 9);
         }
     });
 }
