@@ -153,7 +153,7 @@ impl Receiver {
             return self.whole(&header, header_len, whole, input, limits);
         }
         input.advance(header_len);
-        self.begin_message(header.opcode, form, limits);
+        self.begin_message(&header, form, limits);
         let arriving = Box::new(Arriving {
             fin: header.fin,
             opcode: header.opcode,
@@ -204,10 +204,12 @@ impl Receiver {
         if continuations > limit { Err(Excess::Fragments { limit }) } else { Ok(()) }
     }
 
-    fn begin_message(&mut self, opcode: Opcode, form: Form, limits: &Limits) {
-        let body = match opcode {
-            Opcode::Text => Assembler::text(limits.max_message),
-            Opcode::Binary => Assembler::binary(limits.max_message),
+    fn begin_message(&mut self, header: &Header, form: Form, limits: &Limits) {
+        // A plain message in one frame is as long as that, and never has more room.
+        let most = if header.fin && form == Form::Plain { Some(header.payload_len) } else { limits.max_message };
+        let body = match header.opcode {
+            Opcode::Text => Assembler::text(most),
+            Opcode::Binary => Assembler::binary(most),
             Opcode::Continuation => {
                 if let Some(message) = &mut self.message {
                     message.body.continued();
@@ -228,7 +230,7 @@ impl Receiver {
         input: &mut BytesMut,
         limits: &Limits,
     ) -> Result<Step<Arrived>, Fault> {
-        self.begin_message(header.opcode, Form::Plain, limits);
+        self.begin_message(header, Form::Plain, limits);
         let payload = input.get_mut(header_len..end).unwrap_or_default();
         if let Some(mask) = header.mask {
             mask.apply(payload, 0);
