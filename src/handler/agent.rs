@@ -11,7 +11,7 @@ use std::{
 use crate::{
     Config, Role,
     handler::{
-        Error, ErrorKind, Handler, Observes, Result, Settings,
+        Error, ErrorKind, Handler, Message, Observes, Result, Settings,
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -147,6 +147,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Calls a callback whose error or panic matters.
+    #[inline]
     pub(crate) fn call<T>(&mut self, callback: impl FnOnce(&mut H) -> Result<T>) -> Result<T, Raised> {
         if self.settings().panic_on_internal {
             return Ok(callback(&mut self.handler)?);
@@ -175,11 +176,26 @@ impl<H: Handler> Agent<H> {
         Sitting::begin(&self.place.mailbox)
     }
 
+    /// The next command if it is a message and nothing else waits that was asked for in this turn: the answer to the message
+    /// that was just received.
+    #[inline]
+    pub(crate) fn answer(&self, left: &mut usize) -> Option<Message> {
+        if *left == 0 || !self.commands.is_empty() {
+            return None;
+        }
+        let message = desk::take_only_message(&self.place.mailbox)?;
+        *left -= 1;
+        Some(message)
+    }
+
+    /// Whether there may be a next command.
+    #[inline]
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty() || desk::in_use() || self.place.mailbox.has_mail()
+    }
+
     /// The next command; `left` is what is left of this turn's budget.
     pub(crate) fn next(&mut self, left: &mut usize) -> Next {
-        if self.commands.is_empty() && !desk::in_use() && !self.place.mailbox.has_mail() {
-            return Next::Nothing;
-        }
         if self.commands.is_empty() && *left > 0 {
             match self.take_from_desk() {
                 Taken::One(command) => {
@@ -245,6 +261,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Whether so many commands wait that others should have their turn.
+    #[inline]
     pub(crate) fn crowds_the_queue(&self) -> bool {
         self.place.hub.is_half_full()
     }
@@ -260,13 +277,20 @@ impl<H: Handler> Agent<H> {
         self.place.hub.give_room(places);
     }
 
+    /// Another task than the one that waited last has the connection now.
+    pub(crate) fn moved(&self) {
+        self.place.mailbox.unpark();
+    }
+
     /// Ends a turn that comes to waiting; `false` if there is something to do before.
     pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
         let mailbox = &self.place.mailbox;
-        if !self.commands.is_empty() || desk::in_use() || !mailbox.park(cx.waker()) {
+        if !self.commands.is_empty() || desk::in_use() || !(mailbox.is_parked() || mailbox.park(cx.waker())) {
             return false;
         }
-        give_spare(std::mem::take(&mut self.commands));
+        if self.commands.capacity() > 0 {
+            give_spare(std::mem::take(&mut self.commands));
+        }
         true
     }
 
@@ -307,6 +331,7 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Calls `on_timeout` for the earliest timeout that has passed, if there is one.
+    #[inline]
     pub(crate) fn fire(&mut self) -> Option<Result<(), Raised>> {
         self.timeouts.next()?;
         let token = self.timeouts.due(now())?;
@@ -314,11 +339,16 @@ impl<H: Handler> Agent<H> {
     }
 
     /// Waits for the earliest timeout, or for `other` if that is earlier.
+    #[inline]
     pub(crate) fn poll_alarm(&mut self, cx: &mut Context<'_>, other: Option<Instant>) -> Poll<()> {
-        match [self.timeouts.next(), other].into_iter().flatten().min() {
-            Some(at) => self.alarm.get_or_insert_default().poll(cx, at),
-            None => Poll::Pending,
-        }
+        let at = match (self.timeouts.next(), other) {
+            (Some(next), Some(other)) => next.min(other),
+            (next, other) => match next.or(other) {
+                Some(at) => at,
+                None => return Poll::Pending,
+            },
+        };
+        self.alarm.get_or_insert_default().poll(cx, at)
     }
 
     /// The connection has ended: what is still sent to it is dropped.

@@ -1,118 +1,200 @@
 //! What a connection is asked to do in its own turn: it stays on the thread that takes the turn, without lock or counters.
 //!
 //! Everything on the desk was asked for before what waits in the mailbox: while something does, nothing is put here.
+//!
+//! The usual case is one message, the answer to the one that was just received: it lies by itself.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    mem,
+    mem::{self, ManuallyDrop},
 };
 
 use crate::handler::{
+    Message,
     hub::Hub,
     mailbox::{Command, Mailbox, SPARE_CAPACITY, take_spare},
 };
 
-#[derive(Debug)]
-struct Desk {
-    /// Whose turn it is on this thread, by the address of its mailbox; 0 for nobody's.
-    whose: usize,
-    commands: VecDeque<Command>,
-    /// The hub that one of the commands has no place of, by its address; 0 for none.
-    owes: usize,
+/// What is on the desk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    /// A message to be sent.
+    Message,
+    Commands,
 }
 
-impl Desk {
-    const EMPTY: Self = Self { whose: 0, commands: VecDeque::new(), owes: 0 };
+/// Whose turn it is on this thread, and what is on the desk then. Without a destructor, which every access would ask for.
+struct Turn {
+    /// By the address of its mailbox; 0 for nobody's.
+    whose: Cell<usize>,
+    /// The hub that one of the commands has no place of, by its address; 0 for none.
+    owes: Cell<usize>,
+    holds: Cell<Holds>,
+    /// Dropped by the [`Sitting`] if by nobody else.
+    message: Cell<ManuallyDrop<Option<Message>>>,
 }
 
 thread_local! {
-    static DESK: RefCell<Desk> = const { RefCell::new(Desk::EMPTY) };
-    /// Whether something is on it: asked before and behind every frame.
-    static IN_USE: Cell<bool> = const { Cell::new(false) };
+    static TURN: Turn = const {
+        Turn {
+            whose: Cell::new(0),
+            owes: Cell::new(0),
+            holds: Cell::new(Holds::Nothing),
+            message: Cell::new(ManuallyDrop::new(None)),
+        }
+    };
+    static COMMANDS: RefCell<VecDeque<Command>> = const { RefCell::new(VecDeque::new()) };
+}
+
+impl Turn {
+    /// Whether it is this connection's, and nothing waits in its mailbox.
+    fn is_of(&self, mailbox: &Mailbox) -> bool {
+        self.whose.get() == address(mailbox) && !mailbox.has_mail()
+    }
+
+    /// Whether a command of this connection's would be the first, and may go without a place, while the queue has room.
+    fn is_first(&self, hub: &Hub, mailbox: &Mailbox) -> bool {
+        self.is_of(mailbox) && self.holds.get() == Holds::Nothing && hub.has_room()
+    }
+
+    /// What comes back could not be put down: a thread that is ending takes no turns.
+    fn push(&self, command: Command) -> Option<Command> {
+        let mut command = Some(command);
+        let _ = COMMANDS.try_with(|commands| {
+            let mut commands = commands.borrow_mut();
+            commands.extend(self.take_message().map(Command::Message));
+            commands.extend(command.take());
+            self.holds.set(Holds::Commands);
+        });
+        command
+    }
+
+    fn take_message(&self) -> Option<Message> {
+        ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(None)))
+    }
+
+    /// Clears the desk, whatever is on it.
+    #[cold]
+    fn take_all(&self) -> VecDeque<Command> {
+        self.cleared();
+        let mut commands = COMMANDS.try_with(RefCell::take).unwrap_or_default();
+        commands.extend(self.take_message().map(Command::Message));
+        commands
+    }
+
+    /// The desk is empty, and nothing is owed.
+    fn cleared(&self) {
+        self.owes.set(0);
+        self.holds.set(Holds::Nothing);
+    }
 }
 
 /// Whether something is on the desk of the connection whose turn it is on this thread.
 #[inline]
 pub(crate) fn in_use() -> bool {
-    IN_USE.get()
+    TURN.with(|turn| turn.holds.get() != Holds::Nothing)
 }
 
 /// A connection's turn, until dropped. What is on the desk then is dropped too.
 #[derive(Debug)]
 pub(crate) struct Sitting {
     /// The turn in which this one began: a callback may run another `WebSocket` to its end.
-    outer: Option<Desk>,
+    outer: Option<Box<Outer>>,
+}
+
+#[derive(Debug)]
+struct Outer {
+    whose: usize,
+    owes: usize,
+    commands: VecDeque<Command>,
 }
 
 impl Sitting {
     pub(crate) fn begin(mailbox: &Mailbox) -> Self {
-        DESK.with_borrow_mut(|desk| {
-            let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
-            desk.whose = address(mailbox);
-            IN_USE.set(false);
-            Self { outer }
+        TURN.with(|turn| {
+            let whose = turn.whose.replace(address(mailbox));
+            Self { outer: if whose == 0 { None } else { Some(Outer::put_aside(turn, whose)) } }
         })
+    }
+}
+
+impl Outer {
+    #[cold]
+    fn put_aside(turn: &Turn, whose: usize) -> Box<Self> {
+        let owes = turn.owes.get();
+        Box::new(Self { whose, owes, commands: turn.take_all() })
     }
 }
 
 impl Drop for Sitting {
     fn drop(&mut self) {
-        let left = DESK.try_with(|desk| {
-            let mut desk = desk.borrow_mut();
-            IN_USE.set(self.outer.as_ref().is_some_and(|outer| !outer.commands.is_empty()));
-            let keeps = desk.commands.is_empty() && desk.commands.capacity() <= SPARE_CAPACITY;
-            match self.outer.take() {
-                None if keeps => {
-                    (desk.whose, desk.owes) = (0, 0);
-                    Desk::EMPTY
+        TURN.with(|turn| {
+            if turn.holds.get() != Holds::Nothing {
+                // A broadcast that ends here gives its room back.
+                drop(turn.take_all());
+            }
+            turn.whose.set(0);
+            if let Some(outer) = self.outer.take() {
+                turn.whose.set(outer.whose);
+                turn.owes.set(outer.owes);
+                if !outer.commands.is_empty() {
+                    turn.holds.set(Holds::Commands);
+                    let _ = COMMANDS.try_with(|commands| commands.replace(outer.commands));
                 }
-                outer => mem::replace(&mut *desk, outer.unwrap_or(Desk::EMPTY)),
             }
         });
-        // Dropped behind the desk: a broadcast that ends here gives its room back.
-        drop(left);
     }
 }
 
-/// Puts down a command that takes no place: the first of this connection's turn, while the queue has room. What comes back
-/// is for someone else, or for later.
-pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
-    put_if(mailbox, command, |desk| {
-        let first = desk.commands.is_empty() && hub.has_room();
-        if first {
-            desk.owes = address(hub);
+/// Puts down a message that takes no place: the first command of this connection's turn, while the queue has room. What
+/// comes back is for someone else, or for later.
+pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
+    TURN.with(|turn| {
+        if !turn.is_first(hub, mailbox) {
+            return Err(message);
         }
-        first
+        turn.message.set(ManuallyDrop::new(Some(message)));
+        turn.owes.set(address(hub));
+        turn.holds.set(Holds::Message);
+        Ok(())
+    })
+}
+
+/// The same of any command.
+pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
+    TURN.with(|turn| {
+        if !turn.is_first(hub, mailbox) {
+            return Some(command);
+        }
+        let left = turn.push(command);
+        if left.is_none() {
+            turn.owes.set(address(hub));
+        }
+        left
     })
 }
 
 /// Puts down a command if it is this connection's turn.
 pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
-    put_if(mailbox, command, |_| true)
-}
-
-#[inline]
-fn put_if(mailbox: &Mailbox, command: Command, may: impl FnOnce(&mut Desk) -> bool) -> Option<Command> {
-    let mut command = Some(command);
-    // A thread that is ending takes no turns.
-    let _ = DESK.try_with(|desk| {
-        let mut desk = desk.borrow_mut();
-        if desk.whose == address(mailbox)
-            && !mailbox.has_mail()
-            && may(&mut desk)
-            && let Some(command) = command.take()
-        {
-            desk.commands.push_back(command);
-            IN_USE.set(true);
-        }
-    });
-    command
+    TURN.with(|turn| if turn.is_of(mailbox) { turn.push(command) } else { Some(command) })
 }
 
 /// How many commands on this thread's desk have no place of that hub.
 pub(crate) fn owed(hub: &Hub) -> usize {
-    DESK.try_with(|desk| usize::from(desk.borrow().owes == address(hub))).unwrap_or(0)
+    TURN.with(|turn| usize::from(turn.owes.get() == address(hub)))
+}
+
+/// Takes what is on the desk if it is a message and nothing else.
+pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
+    TURN.with(|turn| {
+        if turn.holds.get() != Holds::Message || turn.whose.get() != address(mailbox) {
+            return None;
+        }
+        turn.cleared();
+        turn.take_message()
+    })
 }
 
 /// What is on the connection's desk, if it is its turn.
@@ -127,32 +209,39 @@ pub(crate) enum Taken {
 
 /// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
 pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
-    DESK.with_borrow_mut(|desk| {
-        if desk.whose != address(mailbox) {
-            return Taken::Nothing;
+    let message = TURN.with(|turn| {
+        if turn.whose.get() != address(mailbox) {
+            return Some(Taken::Nothing);
         }
-        desk.owes = 0;
-        IN_USE.set(false);
-        if desk.commands.len() < 2 {
-            return desk.commands.pop_front().map_or(Taken::Nothing, Taken::One);
+        turn.cleared();
+        turn.take_message().map(|message| Taken::One(Command::Message(message)))
+    });
+    if let Some(taken) = message {
+        return taken;
+    }
+    COMMANDS.with_borrow_mut(|commands| {
+        if commands.len() < 2 {
+            return commands.pop_front().map_or(Taken::Nothing, Taken::One);
         }
         if queue.capacity() == 0 {
             *queue = take_spare();
         }
-        mem::swap(&mut desk.commands, queue);
+        mem::swap(commands, queue);
+        if commands.capacity() > SPARE_CAPACITY {
+            *commands = VecDeque::new();
+        }
         Taken::More
     })
 }
 
 /// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
 pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
-    DESK.with_borrow_mut(|desk| {
-        if desk.whose != address(mailbox) {
+    TURN.with(|turn| {
+        if turn.whose.get() != address(mailbox) {
             return (VecDeque::new(), 0);
         }
-        let owed = usize::from(mem::take(&mut desk.owes) != 0);
-        IN_USE.set(false);
-        (mem::take(&mut desk.commands), owed)
+        let owed = usize::from(turn.owes.get() != 0);
+        (turn.take_all(), owed)
     })
 }
 

@@ -97,13 +97,8 @@ impl Frame {
     /// Bytes of the whole frame on the wire: header, masking-key if one is set, payload.
     #[must_use]
     pub fn len(&self) -> usize {
-        let length = match self.bytes().len() {
-            0..=125 => 0,
-            126..=0xffff => 2,
-            _ => 8,
-        };
         let mask = if self.is_masked() { 4 } else { 0 };
-        2 + length + mask + self.bytes().len()
+        unmasked_len(self.bytes().len()) + mask
     }
 
     /// Always false: there is a header even where there is no payload.
@@ -204,7 +199,8 @@ impl Frame {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// The payload, without a copy of it to lend.
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {
             Body::Wire(payload) => payload.bytes(),
             Body::Own(payload) => payload,
@@ -273,6 +269,16 @@ impl Frame {
         }
         self
     }
+}
+
+/// Bytes of a frame with so many of payload, and without a masking-key.
+pub(crate) const fn unmasked_len(payload: usize) -> usize {
+    let length = match payload {
+        0..=125 => 0,
+        126..=0xffff => 2,
+        _ => 8,
+    };
+    2 + length + payload
 }
 
 /// The payload, from the copy that was lent out if there is one.

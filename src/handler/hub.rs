@@ -151,6 +151,7 @@ impl Hub {
         self.timeouts.fetch_add(1, Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
@@ -196,11 +197,13 @@ impl Hub {
     }
 
     /// Whether one more command may wait.
+    #[inline]
     pub(crate) fn has_room(&self) -> bool {
         !self.is_gone() && self.queued.load(Ordering::SeqCst) < self.capacity
     }
 
     /// Whether more than half of the commands wait that may.
+    #[inline]
     pub(crate) fn is_half_full(&self) -> bool {
         self.queued.load(Ordering::Relaxed) > self.capacity / 2
     }

@@ -15,13 +15,15 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    handler::{CloseCode, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
+    handler::{CloseCode, Message, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
     proto::connection::{Payload, SharedForm},
 };
 
 /// What a connection is asked to do.
 #[derive(Debug)]
 pub(crate) enum Command {
+    Message(Message),
+    /// A message whose payload may be shared.
     Send(OpCode, Payload),
     Close(CloseCode, Cow<'static, str>),
     Ping(Vec<u8>),
@@ -114,6 +116,8 @@ pub(crate) struct Mailbox {
     missed: Range<u64>,
     /// Whether the mail has commands; written under its lock, so that the task knows of its own thread's without it.
     has_mail: AtomicBool,
+    /// Whether the mail has the waker; as above.
+    is_parked: AtomicBool,
     /// How many places the commands on the desk have. Only the connection's task changes it, and its end.
     desk_places: AtomicUsize,
     mail: Mutex<Mail>,
@@ -144,8 +148,9 @@ pub(crate) enum Posted {
 
 impl Mailbox {
     pub(crate) fn new(token: Token, id: u32, missed: Range<u64>) -> Arc<Self> {
-        let (has_mail, desk_places) = (AtomicBool::new(false), AtomicUsize::new(0));
-        Arc::new(Self { token, id, missed, has_mail, desk_places, mail: Mutex::default() })
+        let [has_mail, is_parked] = [false; 2].map(AtomicBool::new);
+        let desk_places = AtomicUsize::new(0);
+        Arc::new(Self { token, id, missed, has_mail, is_parked, desk_places, mail: Mutex::default() })
     }
 
     /// Whether that broadcast was for this connection before it existed.
@@ -174,6 +179,7 @@ impl Mailbox {
         mail.commands.push_back(command);
         self.has_mail.store(true, Ordering::Release);
         let waker = mail.waker.take();
+        self.is_parked.store(false, Ordering::Release);
         drop(mail);
         if let Some(waker) = waker {
             waker.wake();
@@ -186,6 +192,7 @@ impl Mailbox {
     }
 
     /// Whether commands wait. Those of this thread are seen for sure.
+    #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         self.has_mail.load(Ordering::Acquire)
     }
@@ -214,6 +221,18 @@ impl Mailbox {
         std::mem::swap(&mut mail.commands, commands);
     }
 
+    /// Whether the task, about to wait once more, has left its waker: whoever posts from now on will wake it.
+    #[inline]
+    pub(crate) fn is_parked(&self) -> bool {
+        // In this order: who takes the waker says first that there is mail.
+        self.is_parked.load(Ordering::Acquire) && !self.has_mail()
+    }
+
+    /// The next to wait is another task.
+    pub(crate) fn unpark(&self) {
+        self.is_parked.store(false, Ordering::Relaxed);
+    }
+
     /// The task is about to wait; `false` if there is something to do before.
     pub(crate) fn park(&self, waker: &Waker) -> bool {
         let mut mail = self.mail();
@@ -225,6 +244,7 @@ impl Mailbox {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+        self.is_parked.store(true, Ordering::Release);
         drop(mail);
         give_spare(unused);
         true
@@ -235,6 +255,7 @@ impl Mailbox {
         let mut mail = self.mail();
         mail.gone = Gone::Yes;
         mail.waker = None;
+        self.is_parked.store(false, Ordering::Release);
         let commands = std::mem::take(&mut mail.commands);
         self.has_mail.store(false, Ordering::Release);
         drop(mail);
@@ -246,6 +267,7 @@ impl Command {
     /// Bytes that it holds for itself alone.
     pub(crate) fn payload_len(&self) -> usize {
         match self {
+            Self::Message(message) => message.len(),
             Self::Send(_, payload) => payload.bytes().len(),
             Self::Close(_, reason) => reason.len(),
             Self::Ping(data) | Self::Pong(data) => data.len(),

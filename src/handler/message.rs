@@ -1,11 +1,11 @@
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use bytes::Bytes;
 
 use crate::{
     Utf8Bytes,
     handler::{Error, OpCode, Result},
-    proto::connection::Payload,
+    proto::{Opcode, Violation, connection::Payload},
 };
 
 /// A message: text or bytes, owned.
@@ -117,6 +117,14 @@ impl Message {
         }
     }
 
+    /// The payload, whatever its type.
+    pub(crate) const fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes.as_slice(),
+        }
+    }
+
     /// What a frame takes, without copying it.
     pub(crate) fn into_payload(self) -> (OpCode, Payload) {
         match self {
@@ -125,10 +133,44 @@ impl Message {
         }
     }
 
+    /// What a frame received is to a handler, if it is a message by itself.
+    pub(crate) fn of(opcode: Opcode, payload: &[u8]) -> Result<Self, Violation> {
+        let mut buffer = SPARE.take();
+        if !suits(&buffer, payload.len()) {
+            buffer = Vec::with_capacity(payload.len());
+        }
+        if opcode == Opcode::Text {
+            return Utf8Bytes::owned(payload, buffer).map(Self::Text).map_err(|_| Violation::InvalidUtf8);
+        }
+        buffer.extend_from_slice(payload);
+        Ok(Self::Binary(buffer))
+    }
+
+    /// The message has been sent: its memory is for the next one that arrives on this thread.
+    pub(crate) fn recycle(self) {
+        let mut buffer = self.into_data();
+        if suits(&buffer, buffer.len()) {
+            buffer.clear();
+            // A thread that is ending keeps nothing.
+            let _ = SPARE.try_with(|spare| spare.replace(buffer));
+        }
+    }
+
     /// What the core received, for a handler.
     pub(crate) fn from_wire(message: crate::Message) -> Self {
         message.into()
     }
+}
+
+thread_local! {
+    /// The memory of the last short message that was sent: a handler that answers each message asks for none.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Whether a message of this length is content with this memory: whoever keeps the message keeps that too.
+#[inline]
+const fn suits(buffer: &Vec<u8>, len: usize) -> bool {
+    len <= buffer.capacity() && buffer.capacity() <= len.saturating_mul(2)
 }
 
 /// The text, also of bytes that are UTF-8; of other bytes, how many there are.
@@ -293,6 +335,26 @@ mod tests {
         assert_eq!(message, binary(&shared));
         let data = message.into_data();
         assert_ne!(data.as_ptr(), shared.as_ptr());
+    }
+
+    #[test]
+    fn what_was_sent_lends_its_memory_to_the_next_message_of_about_its_length() {
+        let text = "ж".repeat(50);
+        let first = Message::of(Opcode::Binary, &[7; 100]).unwrap();
+        assert_eq!(first, binary(&[7; 100]));
+        let at = first.as_bytes().as_ptr();
+        first.recycle();
+        let second = Message::of(Opcode::Text, text.as_bytes()).unwrap();
+        assert_eq!((second.as_bytes().as_ptr(), &second), (at, &Message::Text(text)));
+        second.recycle();
+        // Whoever keeps it keeps no more than twice its length.
+        let short = Message::of(Opcode::Binary, &[7; 49]).unwrap();
+        assert!(short.clone().into_data().capacity() <= 98 && short.into_data().capacity() <= 98);
+        Message::Binary(Vec::with_capacity(1000)).recycle();
+        assert_eq!(Message::of(Opcode::Text, b""), Ok(Message::text("")));
+        for invalid in [&b"\xff"[..], b"abc\xe2\x82", &[&[b'x'; 100][..], b"\xc0"].concat()] {
+            assert_eq!(Message::of(Opcode::Text, invalid), Err(Violation::InvalidUtf8));
+        }
     }
 
     #[test]

@@ -199,7 +199,9 @@ fn carry_out<H: Handler>(agent: &mut Agent<H>, command: Command) -> Result<(), U
                 check(agent, done)
             }
         },
-        Command::Send(..) | Command::Close(..) | Command::Ping(_) | Command::Pong(_) => Ok(agent.hold(command)?),
+        Command::Message(_) | Command::Send(..) | Command::Close(..) | Command::Ping(_) | Command::Pong(_) => {
+            Ok(agent.hold(command)?)
+        }
     }
 }
 

@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     handler::{
-        CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Observes, OpCode,
+        CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Message, Observes, OpCode,
         agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
-        frame::Bits,
+        frame::{Bits, unmasked_len},
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
     },
@@ -25,7 +25,7 @@ use crate::{
         self, Awaited, Fault, Opcode, Rsv, Violation,
         connection::{Collected, Collector, Payload, after},
     },
-    websocket::{Inner, Side, Turn, now},
+    websocket::{Copied, Inner, Side, Turn, now},
 };
 
 /// An open connection with its handler.
@@ -91,6 +91,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     /// Ready at the end of the connection.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.inner.is_polled_by(cx.waker()) {
+            self.agent.moved();
+        }
         let both = self.inner.polled_by(Side::Reader, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         let _sitting = self.agent.sit_down();
@@ -103,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         self.fire();
         let mut turns = 0_usize;
         loop {
-            loop {
+            while self.agent.has_commands() {
                 match self.agent.next(&mut left) {
                     Next::Command(command) => self.carry_out(command, cx),
                     Next::Nothing => break,
@@ -119,10 +122,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                if let Poll::Ready(turn) = self.inner.poll_turn(cx) {
+                if self.stage == Stage::Open
+                    && let Some(message) = self.inner.buffered(Message::of)
+                {
                     turns += 1;
-                    self.turn(turn, cx);
+                    match message {
+                        Ok(message) => self.deliver(message),
+                        Err(violation) => self.fault(violation.into()),
+                    }
+                    if let Some(answer) = self.agent.answer(&mut left)
+                        && self.stage == Stage::Open
+                    {
+                        self.send_message(answer, cx);
+                    }
                     continue;
+                }
+                match self.inner.poll_turn(cx) {
+                    Poll::Ready(Turn::Read) => continue,
+                    Poll::Ready(turn) => {
+                        turns += 1;
+                        self.turn(turn, cx);
+                        continue;
+                    }
+                    Poll::Pending => {}
                 }
             } else if self.inner.poll_ended(cx).is_ready() {
                 self.ended();
@@ -148,12 +170,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         self.agent.end();
     }
 
+    #[inline]
     fn idle_until(&self) -> Option<Instant> {
         let idle = self.agent.settings().idle_timeout;
         (!idle.is_zero() && self.stage == Stage::Open).then(|| after(self.inner.heard_at(), idle))
     }
 
     /// Calls back for every timeout that has passed.
+    #[inline]
     fn fire(&mut self) {
         while let Some(fired) = self.agent.fire() {
             self.check(fired);
@@ -174,6 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                 self.check(scheduled);
             }
             _ if self.stage == Stage::Closing => {}
+            Command::Message(message) => self.send_message(message, cx),
             Command::Send(opcode, payload) => self.send(Frame::wire(FINAL, opcode, payload), cx),
             Command::Close(code, reason) => self.close_by(Frame::close(code, &reason)),
             Command::Ping(data) => self.send(Frame::ping(data), cx),
@@ -203,6 +228,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         }
     }
 
+    /// Sends a message of the application's own.
+    fn send_message(&mut self, message: Message, cx: &mut Context<'_>) {
+        let opcode = message.opcode();
+        if self.agent.observes() == Observes::Frames {
+            return self.send(Frame::message(message.into_data(), opcode, true), cx);
+        }
+        let payload = message.as_bytes();
+        if !self.has_room(Some(unmasked_len(payload.len())), cx) {
+            return;
+        }
+        let (size, known) = (self.fragment_size(), if message.is_text() { Opcode::Text } else { Opcode::Binary });
+        match self.inner.put_copied(known, payload, size) {
+            Copied::Yes => message.recycle(),
+            Copied::No => self.inner.put(proto::Frame::new(known, message.into_payload().1.into_bytes()), size),
+        }
+    }
+
     /// The frame as the handler wants it sent, if it does.
     fn hook(&mut self, frame: Frame) -> Option<Frame> {
         if self.agent.observes() == Observes::Messages {
@@ -218,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
         let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
         let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
-        if self.has_room(&frame, cx) {
+        if self.has_room(charge(&frame), cx) {
             let size = self.fragment_size();
             let frames =
                 encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
@@ -235,10 +277,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         {
             return self.error(error.into());
         }
-        if !self.has_room(&frame, cx) {
+        if !self.has_room(charge(&frame), cx) {
             return;
         }
         let size = self.fragment_size();
+        if !opcode.is_control()
+            && frame.bits() == FINAL
+            && self.inner.put_copied(opcode, frame.bytes(), size) == Copied::Yes
+        {
+            return;
+        }
         let Bits { fin, rsv } = frame.bits();
         let mut out = proto::Frame::new(opcode, frame.into_payload().into_bytes());
         (out.fin, out.rsv) = (fin, rsv);
@@ -249,16 +297,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         Some(self.agent.settings().fragment_size.max(1))
     }
 
-    /// Whether a frame may be queued; if not, the connection is failing now.
-    fn has_room(&mut self, frame: &Frame, cx: &mut Context<'_>) -> bool {
+    /// Whether a frame may be queued, of so many bytes if it is data; if not, the connection is failing now.
+    fn has_room(&mut self, data: Option<usize>, cx: &mut Context<'_>) -> bool {
         self.inner.relieve(cx);
         let settings = self.agent.settings();
         let queued = self.inner.queued();
         let details = if queued >= settings.max_out_buffer {
             "the peer reads too slowly: max_out_buffer bytes are unsent"
         } else if !settings.out_buffer_grow
-            && !frame.is_control()
-            && queued.saturating_add(frame.len()) > settings.out_buffer_capacity
+            && data.is_some_and(|len| queued.saturating_add(len) > settings.out_buffer_capacity)
         {
             "the frame does not fit into out_buffer_capacity, and out_buffer_grow is off"
         } else {
@@ -313,6 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     fn turn(&mut self, turn: Turn<Collected>, cx: &mut Context<'_>) {
         match turn {
+            Turn::Read => {}
             Turn::Item(frame) => self.received(frame, cx),
             Turn::Fault(fault) => self.fault(fault),
             Turn::End => {
@@ -383,13 +431,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 
     fn data(&mut self, frame: Frame) {
         match self.reassembly.push(frame, self.agent.settings()) {
-            Ok(Some(message)) => {
-                let taken = self.agent.call(|handler| handler.on_message(message));
-                self.check(taken);
-            }
+            Ok(Some(message)) => self.deliver(message),
             Ok(None) => {}
             Err(error) => self.error(error.into()),
         }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let taken = self.agent.call(|handler| handler.on_message(message));
+        self.check(taken);
     }
 
     fn check_received_control(&mut self, frame: &Frame) {
@@ -504,6 +554,11 @@ impl Remedy {
             ErrorKind::Custom(_) | ErrorKind::Queue(_) => Self::Nothing,
         }
     }
+}
+
+/// Bytes of a data frame; control frames fit in always.
+fn charge(frame: &Frame) -> Option<usize> {
+    (!frame.is_control()).then(|| frame.len())
 }
 
 // RFC 6455 §5.5: a control frame is whole, and has at most 125 bytes.

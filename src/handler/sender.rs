@@ -82,8 +82,18 @@ impl Sender {
     ///
     /// [`ErrorKind::Queue`]: see [`Sender`].
     pub fn send<M: Into<Message>>(&self, msg: M) -> Result<()> {
-        let (opcode, payload) = msg.into().into_payload();
-        self.send_payload(opcode, payload)
+        self.send_message(msg.into())
+    }
+
+    fn send_message(&self, message: Message) -> Result<()> {
+        let Some(mailbox) = &self.mailbox else {
+            let (opcode, payload) = message.into_payload();
+            return self.broadcast_payload(opcode, payload, None);
+        };
+        match desk::put_message(&self.hub, mailbox, message) {
+            Ok(()) => Ok(()),
+            Err(message) => self.post_behind(mailbox, Command::Message(message)),
+        }
     }
 
     /// Sends a message whose payload may be shared and is not copied.
@@ -109,10 +119,10 @@ impl Sender {
     ///
     /// [`ErrorKind::Queue`] if too many commands wait, **or the connection is gone**. It never blocks.
     pub fn try_send<M: Into<Message>>(&self, msg: M) -> Result<()> {
-        let (opcode, payload) = msg.into().into_payload();
         match &self.mailbox {
-            Some(mailbox) => self.post_now(mailbox, Command::Send(opcode, payload)),
+            Some(mailbox) => self.post_now(mailbox, Command::Message(msg.into())),
             None => {
+                let (opcode, payload) = msg.into().into_payload();
                 let permit = self.hub.take_permit(Patience::Never)?;
                 self.hub.broadcast(Everyone::Send { opcode, payload, encoded: Encoded::default() }, permit, None);
                 Ok(())
@@ -127,9 +137,9 @@ impl Sender {
     /// [`ErrorKind::Queue`] if there is no such connection; else as [`send`](Self::send).
     pub fn send_to<M: Into<Message>>(&self, connection_id: u32, msg: M) -> Result<()> {
         let mailbox = self.hub.find(connection_id).ok_or(QueueError::Closed)?;
-        let (opcode, payload) = msg.into().into_payload();
+        let message = msg.into();
         self.hub.take_room(Patience::Block)?;
-        self.posted(mailbox.post(Command::Send(opcode, payload)))
+        self.posted(mailbox.post(Command::Message(message)))
     }
 
     /// Sends a message to every connection of the `WebSocket`, this one, clients, and those that are not open yet included.
@@ -285,7 +295,15 @@ impl Sender {
 
     /// Queues; what is for a connection that is gone is dropped.
     fn post(&self, mailbox: &Mailbox, command: Command) -> Result<()> {
-        let Some(command) = desk::put_first(&self.hub, mailbox, command) else { return Ok(()) };
+        match desk::put_first(&self.hub, mailbox, command) {
+            None => Ok(()),
+            Some(command) => self.post_behind(mailbox, command),
+        }
+    }
+
+    /// Queues behind what waits, in a place.
+    #[cold]
+    fn post_behind(&self, mailbox: &Mailbox, command: Command) -> Result<()> {
         self.hub.take_room(Patience::Block)?;
         if mailbox.post(command) == Posted::Dropped {
             self.hub.give_room(1);

@@ -47,7 +47,11 @@ impl Timeouts {
     }
 
     /// When the earliest is due.
+    #[inline]
     pub(crate) fn next(&self) -> Option<Instant> {
+        if self.0.is_empty() {
+            return None;
+        }
         self.0.first_key_value().map(|(key, _)| key.at)
     }
 

@@ -107,6 +107,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                     }
                     return Poll::Ready(Some(Ok(event)));
                 }
+                Turn::Read => {}
                 Turn::Fault(fault) => self.failed(fault),
                 Turn::End => {
                     let error =
@@ -193,7 +194,12 @@ where
                 }
             }
             match self.poll_read(cx) {
-                Poll::Ready(Ok(Read::Buffered)) => self.connection.heard(now()),
+                Poll::Ready(Ok(Read::Buffered)) => {
+                    self.connection.heard(now());
+                    if Connection::<R>::LOOKS_FIRST {
+                        return Poll::Ready(Turn::Read);
+                    }
+                }
                 Poll::Ready(Ok(Read::Direct(read))) => {
                     self.connection.heard(now());
                     match self.connection.filled(read) {
@@ -276,6 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 /// What a turn of the loop came to.
 #[derive(Debug)]
 pub(crate) enum Turn<T> {
+    /// Bytes are here, for a caller that looks at them first.
+    Read,
     /// Something that arrived.
     Item(T),
     /// The peer broke a rule or went beyond a limit; nothing more can be received.

@@ -25,9 +25,16 @@ use crate::{
         end::Phase,
         inner::{Inner, Transported},
         random,
-        write::Queue,
+        write::{BY_REFERENCE, Queue},
     },
 };
+
+/// Whether a message was put by copying it: a long one, and one to be compressed, is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    Yes,
+    No,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     pub(crate) fn of_frames(
@@ -54,6 +61,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
             let how = Outgoing { fragment_size, compression: Compression::default(), deflate };
             self.connection.put(frame, how, &mut random::mask, &mut **out);
         }
+    }
+
+    /// A message that is here already and that nobody wants to see the frames of: what `make` makes of it. Neither the
+    /// transport nor the clock is asked anything.
+    #[inline]
+    pub(crate) fn buffered<T>(&mut self, make: impl FnOnce(Opcode, &[u8]) -> T) -> Option<T> {
+        if self.phase != Phase::Open || self.budget == 0 {
+            return None;
+        }
+        let (input, decoded) = self.input.left()?;
+        let (made, len) = self.connection.plain_payload(input, &self.config.limits, make)?;
+        *decoded += len;
+        self.budget -= 1;
+        Some(made)
+    }
+
+    /// Queues a message that goes out as it is, if it is so short that it is copied anyway.
+    #[inline]
+    pub(crate) fn put_copied(&mut self, opcode: Opcode, payload: &[u8], fragment_size: Option<usize>) -> Copied {
+        let most = fragment_size.map_or(BY_REFERENCE, |size| BY_REFERENCE.min(size.saturating_add(1)));
+        if payload.len() >= most || self.connection.compresses() {
+            return Copied::No;
+        }
+        if self.transport != Transported::Broken {
+            let out = self.output.get_or_insert_with(Queue::take);
+            self.connection.put_copied(opcode, payload, &mut random::mask, &mut **out);
+        }
+        Copied::Yes
     }
 
     /// The frames of a message that other connections of the same [form](Self::shared_form) send too.

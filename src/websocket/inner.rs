@@ -141,6 +141,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         self.connection.ending()
     }
 
+    /// Whether this is the one task that has polled so far.
+    #[inline]
+    pub(crate) fn is_polled_by(&self, waker: &Waker) -> bool {
+        self.wakers.is_only(waker)
+    }
+
     /// Notes who polls. What comes back, if anything, is the waker to be used instead.
     pub(crate) fn polled_by(&mut self, side: Side, waker: &Waker) -> Option<Waker> {
         if self.wakers.is_only(waker) {

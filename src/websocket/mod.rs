@@ -47,6 +47,7 @@ use crate::{
 pub(crate) use clock::{Alarm, Forerunner, now};
 pub(crate) use drive::Turn;
 pub(crate) use entry::{Entries, Entry, Order, until_cut, while_serving};
+pub(crate) use frames::Copied;
 use futures::{Feed, Next};
 pub(crate) use inner::{Inner, Place, copy};
 use lease::Leased;

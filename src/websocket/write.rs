@@ -20,7 +20,7 @@ use tokio::io::AsyncWrite;
 use crate::proto::{Header, codec::encoder::Output};
 
 /// A payload of this length goes out by reference; a shorter one is cheaper to copy behind its header.
-const BY_REFERENCE: usize = 8 * 1024;
+pub(super) const BY_REFERENCE: usize = 8 * 1024;
 
 /// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
 const MARK_EVERY: u64 = 16 * 1024;

@@ -17,6 +17,7 @@ mod handshakes;
 mod hooks;
 mod messages;
 mod modes;
+mod observes;
 mod order;
 mod panics;
 mod shutdown;

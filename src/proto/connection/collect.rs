@@ -4,7 +4,7 @@ use crate::proto::{
     Excess, Fault, Header, Limits, Message, Opcode, Rsv, Utf8Bytes, Violation,
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
-        Connection, Step,
+        Connection, State, Step,
         receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, plain_message, take_bytes, take_text, whole_frame},
     },
     message::{
@@ -251,6 +251,7 @@ fn is_text_message(header: &Header) -> bool {
 
 impl Receive for Connection<Collector> {
     type Item = Collected;
+    const LOOKS_FIRST: bool = true;
 
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
         if !self.reads_frames() {
@@ -307,6 +308,24 @@ impl Receive for Connection<Collector> {
 }
 
 impl Connection<Collector> {
+    /// A message that needs nothing but the bytes that are here, on a connection that is open and whose frames nobody looks
+    /// at: what the caller makes of it, without a frame around it.
+    #[inline]
+    pub(crate) fn plain_payload<T>(
+        &mut self,
+        input: &mut [u8],
+        limits: &Limits,
+        make: impl FnOnce(Opcode, &[u8]) -> T,
+    ) -> Option<(T, usize)> {
+        let Collector::Messages(receiver) = &self.receiver else { return None };
+        if self.state != State::Open {
+            return None;
+        }
+        let made = receiver.plain_payload(input, limits, make)?;
+        self.message_received();
+        Some(made)
+    }
+
     fn counted(&mut self, step: &Step<Collected>) {
         match step {
             Step::Item(Collected { opcode, payload, .. }) if opcode.is_control() => {

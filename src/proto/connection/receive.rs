@@ -23,6 +23,9 @@ pub(crate) enum Step<T> {
 pub(crate) trait Receive {
     type Item;
 
+    /// Whether the caller looks at bytes that were read before they are received.
+    const LOOKS_FIRST: bool = false;
+
     /// Takes a frame, or what is there of it, or a run of fragments from `input`. After a fault, call [`Connection::fail`]
     /// and never this again.
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Self::Item>, Fault>;
@@ -161,6 +164,20 @@ impl Receiver {
             return None;
         }
         plain_copy(self.masking, input, limits)
+    }
+
+    /// The same, of which the caller makes what it likes; see [`plain_payload`].
+    #[inline]
+    pub(super) fn plain_payload<T>(
+        &self,
+        input: &mut [u8],
+        limits: &Limits,
+        make: impl FnOnce(Opcode, &[u8]) -> T,
+    ) -> Option<(T, usize)> {
+        if self.arriving.is_some() || self.message.is_some() {
+            return None;
+        }
+        plain_payload(self.masking, input, limits, make)
     }
 
     pub(super) fn step(
@@ -404,6 +421,22 @@ pub(super) fn plain_message(
         Some(Err(violation)) => Some(Err(violation)),
         None => plain_view(masking, input, limits),
     }
+}
+
+/// The same, of which the caller makes what it likes, and how many bytes of the input it takes.
+#[inline]
+fn plain_payload<T>(
+    masking: Masking,
+    input: &mut [u8],
+    limits: &Limits,
+    make: impl FnOnce(Opcode, &[u8]) -> T,
+) -> Option<(T, usize)> {
+    let PlainHeader { opcode, mask, len, end } = plain_header(masking, input, limits)?;
+    let payload = input.get_mut(len..end)?;
+    if let Some(mask) = mask {
+        mask.apply(payload, 0);
+    }
+    Some((make(opcode, payload), end))
 }
 
 /// The same of a message that is too short to be a [view](VIEW_FROM), and how many bytes of the input it takes.

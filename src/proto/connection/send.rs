@@ -123,6 +123,28 @@ impl<R> Connection<R> {
         put_frames(frame, how.fragment_size, || self.mask(masks), out);
     }
 
+    /// Encodes a message in one frame, not compressed, by copying it. That it may be sent now is for the caller to know.
+    #[inline]
+    pub(crate) fn put_copied(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        masks: &mut impl FnMut() -> Mask,
+        out: &mut impl Output,
+    ) {
+        self.message_sent();
+        let part = Part { fin: true, rsv: Rsv::NONE, opcode, mask: None };
+        match self.mask(masks) {
+            None => encode_copied(part, payload, out),
+            mask => encode_copied(Part { mask, ..part }, payload, out),
+        }
+    }
+
+    /// Whether messages may be compressed.
+    pub(crate) const fn compresses(&self) -> bool {
+        self.deflate.is_some()
+    }
+
     /// Answers a Ping where the transport takes nothing for now: the latest answer is the one that is sent.
     pub(crate) fn pong_later(&mut self, payload: Bytes) {
         self.urgent.pong(payload);

@@ -1,6 +1,6 @@
 //! Text that is known to be UTF-8, and the buffer that proves it while text arrives.
 //!
-//! This is the one file with `unsafe`: two conversions that skip a validation already done. What makes them sound:
+//! This is the one file with `unsafe`: three conversions that skip a validation already done. What makes them sound:
 //!
 //! - every [`Utf8Bytes`] was validated as a whole when it was made, from a `str`, or by [`Utf8Buffer`];
 //! - its bytes are never handed out mutably, and neither `Bytes` nor [`Short`] changes what it holds;
@@ -208,6 +208,19 @@ impl Utf8Bytes {
         let short = Short::of(words, len);
         let is_ascii = (words[0] | words[1] | words[2]) & HIGH_BITS == 0;
         (is_ascii || short.is_text()).then_some(Self(Held::Short(short)))
+    }
+
+    /// Validates `bytes` and copies them into text of the caller's own, in the place of what `buffer` holds.
+    #[inline]
+    pub(crate) fn owned(bytes: &[u8], mut buffer: Vec<u8>) -> Result<String, InvalidUtf8> {
+        if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
+            buffer.clear();
+            buffer.extend_from_slice(bytes);
+            // SAFETY: it holds these bytes, just validated, and nothing else.
+            Ok(unsafe { String::from_utf8_unchecked(buffer) })
+        } else {
+            Err(InvalidUtf8)
+        }
     }
 }
 
@@ -478,7 +491,8 @@ mod tests {
         #[test]
         fn every_cut_agrees_with_the_standard_library(bytes: Vec<u8>, piece in 1usize..9) {
             let expected = std::str::from_utf8(&bytes).ok().map(str::to_owned);
-            let ways = [piecewise(&bytes, piece), Utf8Bytes::copy_from(&bytes), Utf8Bytes::try_from(bytes)];
+            let owned = Utf8Bytes::owned(&bytes, b"before".to_vec()).map(Utf8Bytes::from);
+            let ways = [piecewise(&bytes, piece), Utf8Bytes::copy_from(&bytes), owned, Utf8Bytes::try_from(bytes)];
             for text in ways {
                 let text = text.ok().map(String::from);
                 prop_assert_eq!(&text, &expected);

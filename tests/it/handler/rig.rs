@@ -12,8 +12,8 @@ use url::Url;
 use wireline::{
     Role,
     handler::{
-        Attach, Builder, CloseCode, Error, ErrorKind, Factory, Frame, Handler, Handshake, Message, OpCode, Request,
-        Response, Result, Sender, Settings, WebSocket,
+        Attach, Builder, CloseCode, Error, ErrorKind, Factory, Frame, Handler, Handshake, Message, Observes, OpCode,
+        Request, Response, Result, Sender, Settings, WebSocket,
         util::{Timeout, Token},
     },
     proto,
@@ -154,6 +154,7 @@ pub(crate) struct Spec {
     on_send_frame: Hook,
     on_request: Answer,
     build_request: Ask,
+    observes: Observes,
 }
 
 /// A handler with all defaults.
@@ -172,6 +173,7 @@ impl Spec {
             on_send_frame: |frame| Plain.on_send_frame(frame),
             on_request: |request| Plain.on_request(request),
             build_request: |url| Plain.build_request(url),
+            observes: Observes::Frames,
         }
     }
 
@@ -208,6 +210,11 @@ impl Spec {
 
     pub(crate) fn build_request(mut self, ask: Ask) -> Self {
         self.build_request = ask;
+        self
+    }
+
+    pub(crate) fn observes(mut self, observes: Observes) -> Self {
+        self.observes = observes;
         self
     }
 
@@ -335,6 +342,10 @@ impl Handler for Spy {
     fn build_request(&mut self, url: &Url) -> Result<Request> {
         self.note("build_request")?;
         (self.spec.build_request)(url)
+    }
+
+    fn observes(&self) -> Observes {
+        self.spec.observes
     }
 }
 
