@@ -12,6 +12,7 @@ use crate::{
     Config, Role,
     handler::{
         Error, ErrorKind, Handler, Observes, Result, Settings,
+        batch::Batch,
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -172,7 +173,7 @@ impl<H: Handler> Agent<H> {
 
     /// Until dropped, what this connection asks itself to do stays on this thread.
     pub(crate) fn sit_down(&self) -> Sitting {
-        Sitting::begin(&self.place.mailbox)
+        Sitting::begin(&self.place.hub, &self.place.mailbox)
     }
 
     /// The next command; `left` is what is left of this turn's budget.
@@ -258,6 +259,16 @@ impl<H: Handler> Agent<H> {
         // what was in it.
         let places = self.commands.iter().filter(|command| command.has_place()).count();
         self.place.hub.give_room(places);
+    }
+
+    /// Carries out each of a batch by itself, next.
+    pub(crate) fn take_apart(&mut self, batch: &Batch) {
+        if self.commands.capacity() == 0 {
+            self.commands = take_spare();
+        }
+        for broadcast in batch.broadcasts.iter().rev() {
+            self.commands.push_front(Command::Shared(Arc::clone(broadcast)));
+        }
     }
 
     /// Ends a turn that comes to waiting; `false` if there is something to do before.

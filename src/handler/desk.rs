@@ -6,6 +6,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     mem,
+    sync::Arc,
 };
 
 use crate::handler::{
@@ -20,10 +21,15 @@ struct Desk {
     commands: VecDeque<Command>,
     /// The hub that one of the commands has no place of, by its address; 0 for none.
     owes: usize,
+    /// The number of the connection, and its hub by address.
+    id: u32,
+    hub: usize,
+    /// The same hub, once it has something to post when the turn ends.
+    gathers: Option<Arc<Hub>>,
 }
 
 impl Desk {
-    const EMPTY: Self = Self { whose: 0, commands: VecDeque::new(), owes: 0 };
+    const EMPTY: Self = Self { whose: 0, commands: VecDeque::new(), owes: 0, id: 0, hub: 0, gathers: None };
 }
 
 thread_local! {
@@ -46,10 +52,15 @@ pub(crate) struct Sitting {
 }
 
 impl Sitting {
-    pub(crate) fn begin(mailbox: &Mailbox) -> Self {
+    pub(crate) fn begin(hub: &Hub, mailbox: &Mailbox) -> Self {
+        hub.turn_begins(DESK.with(address));
+        // Whatever the outer turn waits for may need what it has broadcast.
+        if let Some(outer) = DESK.with_borrow_mut(|desk| desk.gathers.take()) {
+            outer.post_gathered();
+        }
         DESK.with_borrow_mut(|desk| {
             let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
-            desk.whose = address(mailbox);
+            (desk.whose, desk.id, desk.hub) = (address(mailbox), mailbox.id, address(hub));
             IN_USE.set(false);
             Self { outer }
         })
@@ -62,17 +73,55 @@ impl Drop for Sitting {
             let mut desk = desk.borrow_mut();
             IN_USE.set(self.outer.as_ref().is_some_and(|outer| !outer.commands.is_empty()));
             let keeps = desk.commands.is_empty() && desk.commands.capacity() <= SPARE_CAPACITY;
-            match self.outer.take() {
+            let gathers = desk.gathers.take();
+            let left = match self.outer.take() {
                 None if keeps => {
                     (desk.whose, desk.owes) = (0, 0);
                     Desk::EMPTY
                 }
                 outer => mem::replace(&mut *desk, outer.unwrap_or(Desk::EMPTY)),
-            }
+            };
+            (left, gathers)
         });
         // Dropped behind the desk: a broadcast that ends here gives its room back.
+        let Ok((left, gathers)) = left else { return };
         drop(left);
+        if let Some(hub) = gathers {
+            hub.post_gathered();
+        }
     }
+}
+
+/// A turn under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// Whose it is.
+    pub(crate) id: u32,
+    /// The thread, by an address of its own.
+    pub(crate) thread: usize,
+}
+
+/// The turn on this thread, if it is one of that hub's connections.
+pub(crate) fn turn_of(hub: &Hub) -> Option<Turn> {
+    DESK.try_with(|desk| {
+        let thread = address(desk);
+        let desk = desk.borrow();
+        (desk.whose != 0 && desk.hub == address(hub)).then_some(Turn { id: desk.id, thread })
+    })
+    .ok()
+    .flatten()
+}
+
+/// The hub has something to post when this thread's turn ends.
+pub(crate) fn gathers(hub: &Arc<Hub>) {
+    DESK.with_borrow_mut(|desk| {
+        desk.gathers.get_or_insert_with(|| Arc::clone(hub));
+    });
+}
+
+/// Whether it is this connection's turn on this thread.
+pub(crate) fn is_turn_of(mailbox: &Mailbox) -> bool {
+    DESK.try_with(|desk| desk.borrow().whose == address(mailbox)).unwrap_or(false)
 }
 
 /// Puts down a command that takes no place: the first of this connection's turn, while the queue has room. What comes back

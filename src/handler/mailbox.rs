@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    handler::{CloseCode, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
+    handler::{CloseCode, OpCode, batch::Batch, desk, hub::Permit, timeouts::Key, util::Token},
     proto::connection::{Payload, SharedForm},
 };
 
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Cancel(Key),
     /// What every connection is asked to do.
     Shared(Arc<Broadcast>),
+    /// The same for several messages.
+    Batch(Arc<Batch>),
     /// From the `WebSocket` itself, outside of the limit.
     Shutdown,
 }
@@ -164,21 +166,25 @@ impl Mailbox {
             self.desk_places.store(self.desk_places.load(Ordering::Relaxed) + places, Ordering::Relaxed);
             return Posted::Queued;
         };
+        let (posted, waker) = self.push(command);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        posted
+    }
+
+    /// The same from elsewhere; whoever is returned is to be woken.
+    pub(crate) fn push(&self, command: Command) -> (Posted, Option<Waker>) {
         let mut mail = self.mail();
         if mail.gone == Gone::Yes {
             // Dropped behind the lock: a broadcast that ends here gives its room back.
             drop(mail);
             drop(command);
-            return Posted::Dropped;
+            return (Posted::Dropped, None);
         }
         mail.commands.push_back(command);
         self.has_mail.store(true, Ordering::Release);
-        let waker = mail.waker.take();
-        drop(mail);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Posted::Queued
+        (Posted::Queued, mail.waker.take())
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -249,13 +255,13 @@ impl Command {
             Self::Send(_, payload) => payload.bytes().len(),
             Self::Close(_, reason) => reason.len(),
             Self::Ping(data) | Self::Pong(data) => data.len(),
-            Self::Timeout { .. } | Self::Cancel(_) | Self::Shared(_) | Self::Shutdown => 0,
+            Self::Timeout { .. } | Self::Cancel(_) | Self::Shared(_) | Self::Batch(_) | Self::Shutdown => 0,
         }
     }
 
     /// Whether it counts among the commands that may wait; a broadcast counts once for all.
     pub(crate) const fn has_place(&self) -> bool {
-        !matches!(self, Self::Shared(_) | Self::Shutdown)
+        !matches!(self, Self::Shared(_) | Self::Batch(_) | Self::Shutdown)
     }
 }
 

@@ -192,6 +192,10 @@ fn carry_out<H: Handler>(agent: &mut Agent<H>, command: Command) -> Result<(), U
                 check(agent, done)
             }
         },
+        Command::Batch(batch) => {
+            agent.take_apart(&batch);
+            Ok(())
+        }
         Command::Send(..) | Command::Close(..) | Command::Ping(_) | Command::Pong(_) => Ok(agent.hold(command)?),
     }
 }

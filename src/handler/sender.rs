@@ -129,7 +129,7 @@ impl Sender {
         let mailbox = self.hub.find(connection_id).ok_or(QueueError::Closed)?;
         let (opcode, payload) = msg.into().into_payload();
         self.hub.take_room(Patience::Block)?;
-        self.posted(mailbox.post(Command::Send(opcode, payload)))
+        self.posted(self.hub.post(&mailbox, Command::Send(opcode, payload)))
     }
 
     /// Sends a message to every connection of the `WebSocket`, this one, clients, and those that are not open yet included.
@@ -260,7 +260,7 @@ impl Sender {
             Target::All => self.everyone(Everyone::Cancel(timeout.key), None),
             Target::One(mailbox) => {
                 self.hub.take_room(Patience::Block)?;
-                if post_to(&mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
+                if post_to(&self.hub, &mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
                     self.hub.give_room(1);
                 }
                 Ok(())
@@ -287,7 +287,7 @@ impl Sender {
     fn post(&self, mailbox: &Mailbox, command: Command) -> Result<()> {
         let Some(command) = desk::put_first(&self.hub, mailbox, command) else { return Ok(()) };
         self.hub.take_room(Patience::Block)?;
-        if mailbox.post(command) == Posted::Dropped {
+        if self.hub.post(mailbox, command) == Posted::Dropped {
             self.hub.give_room(1);
         }
         Ok(())
@@ -298,7 +298,7 @@ impl Sender {
             return Err(QueueError::Closed.into());
         }
         self.hub.take_room(Patience::Never)?;
-        self.posted(mailbox.post(command))
+        self.posted(self.hub.post(mailbox, command))
     }
 
     fn posted(&self, posted: Posted) -> Result<()> {
