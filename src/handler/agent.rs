@@ -12,7 +12,7 @@ use crate::{
     Config, Role,
     handler::{
         Error, ErrorKind, Handler, Observes, Result, Settings,
-        batch::Batch,
+        batch::{Batch, Bundle},
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -188,7 +188,12 @@ impl<H: Handler> Agent<H> {
                     return Next::Command(command);
                 }
                 Taken::More => {}
-                Taken::Nothing if self.place.mailbox.has_mail() => self.collect(),
+                Taken::Nothing if self.place.mailbox.has_mail() => {
+                    if let Some(command) = self.collect() {
+                        *left -= 1;
+                        return Next::Command(command);
+                    }
+                }
                 Taken::Nothing => return Next::Nothing,
             }
         }
@@ -205,6 +210,9 @@ impl<H: Handler> Agent<H> {
     }
 
     fn take_from_desk(&mut self) -> Taken {
+        if !desk::in_use() {
+            return Taken::Nothing;
+        }
         let taken = desk::take(&self.place.mailbox, &mut self.commands);
         if !matches!(taken, Taken::Nothing) {
             // As from the mail: see `collect`.
@@ -250,15 +258,17 @@ impl<H: Handler> Agent<H> {
         self.place.hub.is_half_full()
     }
 
-    fn collect(&mut self) {
-        if self.commands.capacity() == 0 {
-            self.commands = take_spare();
+    /// What is in the mail is next: it alone, or what is among the commands now.
+    fn collect(&mut self) -> Option<Command> {
+        let alone = self.place.mailbox.collect(&mut self.commands);
+        if alone.is_some() {
+            return alone;
         }
-        self.place.mailbox.collect(&mut self.commands);
         // Nothing but broadcasts holds a place of its own until it is carried out: from here on the queue is bounded by
         // what was in it.
         let places = self.commands.iter().filter(|command| command.has_place()).count();
         self.place.hub.give_room(places);
+        None
     }
 
     /// Carries out each of a batch by itself, next.
@@ -267,7 +277,7 @@ impl<H: Handler> Agent<H> {
             self.commands = take_spare();
         }
         for broadcast in batch.broadcasts.iter().rev() {
-            self.commands.push_front(Command::Shared(Arc::clone(broadcast)));
+            self.commands.push_front(Command::Shared(Bundle::One(Arc::clone(broadcast))));
         }
     }
 
@@ -277,7 +287,9 @@ impl<H: Handler> Agent<H> {
         if !self.commands.is_empty() || desk::in_use() || !mailbox.park(cx.waker()) {
             return false;
         }
-        give_spare(std::mem::take(&mut self.commands));
+        if self.commands.capacity() > 0 {
+            give_spare(std::mem::take(&mut self.commands));
+        }
         true
     }
 

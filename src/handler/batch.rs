@@ -75,9 +75,9 @@ struct Gathered {
     except: u32,
 }
 
-/// One message, or more, for many.
-#[derive(Debug)]
-enum Bundle {
+/// A broadcast, or the messages of several.
+#[derive(Clone, Debug)]
+pub(crate) enum Bundle {
     One(Arc<Broadcast>),
     More(Arc<Batch>),
 }
@@ -89,13 +89,6 @@ impl Bundle {
         }
         let broadcasts = broadcasts.drain(..).collect();
         Some(Self::More(Arc::new(Batch { broadcasts, frames: Encoded::default() })))
-    }
-
-    fn command(&self) -> Command {
-        match self {
-            Self::One(broadcast) => Command::Shared(Arc::clone(broadcast)),
-            Self::More(batch) => Command::Batch(Arc::clone(batch)),
-        }
     }
 }
 
@@ -190,7 +183,7 @@ impl Gathering {
         let Some(bundle) = Bundle::of(&mut gathered.broadcasts) else { return Delivered::default() };
         let mut wakers = Vec::with_capacity(everyone.len());
         for mailbox in everyone.iter().filter(|mailbox| mailbox.id != gathered.except) {
-            let (_, waker) = mailbox.push(bundle.command());
+            let (_, waker) = mailbox.push(Command::Shared(bundle.clone()));
             wakers.extend(waker);
         }
         self.some.store(false, Ordering::Release);

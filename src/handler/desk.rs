@@ -44,27 +44,34 @@ pub(crate) fn in_use() -> bool {
     IN_USE.get()
 }
 
-/// A connection's turn, until dropped. What is on the desk then is dropped too.
+/// A connection's turn, until dropped. What is on the desk then is dropped too, and what was gathered is posted.
 #[derive(Debug)]
 pub(crate) struct Sitting {
     /// The turn in which this one began: a callback may run another `WebSocket` to its end.
-    outer: Option<Desk>,
+    outer: Option<Box<Desk>>,
 }
 
 impl Sitting {
     pub(crate) fn begin(hub: &Hub, mailbox: &Mailbox) -> Self {
-        hub.turn_begins(DESK.with(address));
-        // Whatever the outer turn waits for may need what it has broadcast.
-        if let Some(outer) = DESK.with_borrow_mut(|desk| desk.gathers.take()) {
-            outer.post_gathered();
-        }
-        DESK.with_borrow_mut(|desk| {
-            let outer = (desk.whose != 0).then(|| mem::replace(desk, Desk::EMPTY));
+        DESK.with(|cell| {
+            hub.turn_begins(address(cell));
+            let outer = if cell.borrow().whose == 0 { None } else { put_aside(cell) };
+            let mut desk = cell.borrow_mut();
             (desk.whose, desk.id, desk.hub) = (address(mailbox), mailbox.id, address(hub));
             IN_USE.set(false);
             Self { outer }
         })
     }
+}
+
+/// Whatever the outer turn waits for may need what it has broadcast.
+#[cold]
+fn put_aside(cell: &RefCell<Desk>) -> Option<Box<Desk>> {
+    let mut outer = Box::new(cell.replace(Desk::EMPTY));
+    if let Some(hub) = outer.gathers.take() {
+        hub.post_gathered();
+    }
+    Some(outer)
 }
 
 impl Drop for Sitting {
@@ -77,9 +84,9 @@ impl Drop for Sitting {
             let left = match self.outer.take() {
                 None if keeps => {
                     (desk.whose, desk.owes) = (0, 0);
-                    Desk::EMPTY
+                    None
                 }
-                outer => mem::replace(&mut *desk, outer.unwrap_or(Desk::EMPTY)),
+                outer => Some(mem::replace(&mut *desk, outer.map_or(Desk::EMPTY, |outer| *outer))),
             };
             (left, gathers)
         });

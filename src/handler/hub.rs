@@ -16,7 +16,7 @@ use crate::{
     Config,
     handler::{
         Compressed, Settings,
-        batch::Gathering,
+        batch::{Bundle, Gathering},
         desk,
         mailbox::{Broadcast, Command, Everyone, Mailbox, Posted},
         util::{QueueError, Token},
@@ -280,7 +280,7 @@ impl Hub {
         let Some(broadcast) = self.gather(broadcast, &everyone, except) else { return };
         self.post_gathered();
         for mailbox in everyone.iter().filter(|mailbox| Some(mailbox.id) != except) {
-            mailbox.post(Command::Shared(Arc::clone(&broadcast)));
+            mailbox.post(Command::Shared(Bundle::One(Arc::clone(&broadcast))));
         }
     }
 
@@ -303,7 +303,7 @@ impl Hub {
             && let Ok(at) = everyone.binary_search_by_key(&turn.id, |mailbox| mailbox.id)
             && let Some(mailbox) = everyone.get(at)
         {
-            mailbox.post(Command::Shared(own));
+            mailbox.post(Command::Shared(Bundle::One(own)));
         }
         None
     }
@@ -347,7 +347,7 @@ impl Hub {
     pub(crate) fn pass_on(&self, broadcast: &Arc<Broadcast>, number: u64) {
         self.post_gathered();
         for mailbox in self.everyone().iter().filter(|mailbox| mailbox.misses(number)) {
-            mailbox.post(Command::Shared(Arc::clone(broadcast)));
+            mailbox.post(Command::Shared(Bundle::One(Arc::clone(broadcast))));
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Observes, OpCode,
         agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
-        batch::Batch,
+        batch::{Batch, Bundle},
         frame::Bits,
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
@@ -169,8 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         match command {
             Command::Cancel(key) => self.agent.cancel(key),
             Command::Shutdown => self.shutdown(),
-            Command::Shared(broadcast) => self.carry_out_shared(&broadcast, cx),
-            Command::Batch(batch) => self.carry_out_batch(&batch, cx),
+            Command::Shared(Bundle::One(broadcast)) => self.carry_out_shared(&broadcast, cx),
+            Command::Shared(Bundle::More(batch)) => self.carry_out_batch(&batch, cx),
             _ if self.stage == Stage::Failing => {}
             Command::Timeout { ms, token } => {
                 let scheduled = self.agent.schedule(ms, token);
