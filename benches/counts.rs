@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use tokio_util::codec::{Decoder, Encoder};
 use wireline::proto::{Frame, FrameCodec, Opcode};
 
-use crate::wire::{Then, callbacks, compressed_json, fragments, messages, open, open_deflate, texts, turn};
+use crate::wire::{Then, broadcasts, callbacks, compressed_json, fragments, messages, open, open_deflate, texts, turn};
 
 const RUN: &str = "--run";
 const FEW: u64 = 50;
@@ -40,6 +40,8 @@ const ROWS: &[Row] = &[
     ("handler, echo 1024", || Box::new(callbacks(messages(1024, 16))), 16),
     ("handler, echo one of 20", || Box::new(callbacks(messages(20, 1))), 1),
     ("handler, echo 8 fragments of 512", || Box::new(callbacks(fragments(8))), 1),
+    ("handler, broadcast 128 to 100", || Box::new(broadcasts(messages(128, 1), 99)), 100),
+    ("handler, 16 broadcasts to 100", || Box::new(broadcasts(messages(128, 16), 99)), 1600),
     ("echo deflated JSON of 1024", || deflate(1024), 1),
     ("echo deflated JSON of 8192", || deflate(8192), 1),
 ];

@@ -23,7 +23,7 @@ use wireline::{
 };
 
 use crate::wire::{
-    KEY, Then, callbacks, client_frames, compressed_json, fragments, messages, open, open_deflate, turn,
+    KEY, Then, broadcasts, callbacks, client_frames, compressed_json, fragments, messages, open, open_deflate, turn,
 };
 
 fn mask(c: &mut Criterion) {
@@ -116,6 +116,10 @@ fn connection(c: &mut Criterion) {
         group.throughput(Throughput::Elements(count));
         let mut echo = callbacks(messages(len, usize::try_from(count).expect("a count")));
         group.bench_function(format!("handler, echo {len}"), |b| b.iter(&mut echo));
+    }
+    for (name, count) in [("handler, broadcast 128 to 100", 1), ("handler, 16 broadcasts to 100", 16)] {
+        group.throughput(Throughput::Elements(100 * count as u64));
+        group.bench_function(name, |b| b.iter(&mut broadcasts(messages(128, count), 99)));
     }
     for (name, batch, then, count) in rows {
         let mut ws = open(batch);

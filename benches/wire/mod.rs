@@ -15,11 +15,11 @@ use bytes::BytesMut;
 use tokio_util::codec::Encoder;
 use wireline::{
     Config, Role, WebSocket,
-    handler::{Attach, Sender},
+    handler::{Attach, Builder, Sender, Settings},
     proto::{Frame, FrameCodec, Mask, Opcode, deflate::DeflateConfig},
     server::Acceptor,
 };
-use zlib_rs::{Deflate, DeflateConfig as Settings, DeflateFlush};
+use zlib_rs::{Deflate, DeflateConfig as Compressor, DeflateFlush};
 
 pub(crate) const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
@@ -54,7 +54,7 @@ pub(crate) fn texts(len: usize, count: usize) -> Vec<u8> {
 
 /// One text of JSON of this length, compressed as other clients do, at level 6.
 pub(crate) fn compressed_json(len: usize) -> Vec<u8> {
-    let mut deflate = Deflate::new_with_config(Settings { window_bits: -15, level: 6, ..Settings::default() });
+    let mut deflate = Deflate::new_with_config(Compressor { window_bits: -15, level: 6, ..Compressor::default() });
     let mut payload = vec![0; len + 64];
     deflate.compress(&json::json(len, 0), &mut payload, DeflateFlush::SyncFlush).expect("room for the output");
     payload.truncate(usize::try_from(deflate.total_out()).expect("a length") - 4);
@@ -90,6 +90,24 @@ pub(crate) fn callbacks(batch: Vec<u8>) -> impl FnMut() {
     let batches = Batches::new(batch, usize::MAX);
     let mut session = Box::pin(Attach::server().run(batches, |out: Sender| move |message| out.send(message)));
     move || assert!(session.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending())
+}
+
+/// Callbacks that broadcast what a client sends, to it and to so many that send nothing: the returned closure polls until
+/// all have a batch.
+pub(crate) fn broadcasts(batch: Vec<u8>, receivers: usize) -> impl FnMut() {
+    let settings = Settings { max_connections: receivers + 1, ..Settings::default() };
+    let group = Builder::new().with_settings(settings).build(|_: Sender| |_| Ok(())).expect("valid settings");
+    let attach = |batch: Vec<u8>| {
+        let session = Attach::server().group(&group.broadcaster());
+        Box::pin(session.run(Batches::new(batch, usize::MAX), |out: Sender| move |message| out.broadcast(message)))
+    };
+    let mut sessions: Vec<_> = std::iter::once(batch).chain(vec![Vec::new(); receivers]).map(attach).collect();
+    move || {
+        let _ = &group;
+        for session in &mut sessions {
+            assert!(session.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -12,6 +12,7 @@ use crate::{
     Config, Role,
     handler::{
         Error, ErrorKind, Handler, Message, Observes, Result, Settings,
+        batch::{Batch, Bundle},
         desk::{self, Sitting, Taken},
         hub::{Place, Rules},
         mailbox::{Broadcast, Command, Everyone, give_spare, take_spare},
@@ -173,7 +174,7 @@ impl<H: Handler> Agent<H> {
 
     /// Until dropped, what this connection asks itself to do stays on this thread.
     pub(crate) fn sit_down(&self) -> Sitting {
-        Sitting::begin(&self.place.mailbox)
+        Sitting::begin(&self.place.hub, &self.place.mailbox)
     }
 
     /// The next command if it is a message and nothing else waits that was asked for in this turn: the answer to the message
@@ -203,7 +204,12 @@ impl<H: Handler> Agent<H> {
                     return Next::Command(command);
                 }
                 Taken::More => {}
-                Taken::Nothing if self.place.mailbox.has_mail() => self.collect(),
+                Taken::Nothing if self.place.mailbox.has_mail() => {
+                    if let Some(command) = self.collect() {
+                        *left -= 1;
+                        return Next::Command(command);
+                    }
+                }
                 Taken::Nothing => return Next::Nothing,
             }
         }
@@ -220,6 +226,9 @@ impl<H: Handler> Agent<H> {
     }
 
     fn take_from_desk(&mut self) -> Taken {
+        if !desk::in_use() {
+            return Taken::Nothing;
+        }
         let taken = desk::take(&self.place.mailbox, &mut self.commands);
         if !matches!(taken, Taken::Nothing) {
             // As from the mail: see `collect`.
@@ -266,15 +275,27 @@ impl<H: Handler> Agent<H> {
         self.place.hub.is_half_full()
     }
 
-    fn collect(&mut self) {
-        if self.commands.capacity() == 0 {
-            self.commands = take_spare();
+    /// What is in the mail is next: it alone, or what is among the commands now.
+    fn collect(&mut self) -> Option<Command> {
+        let alone = self.place.mailbox.collect(&mut self.commands);
+        if alone.is_some() {
+            return alone;
         }
-        self.place.mailbox.collect(&mut self.commands);
         // Nothing but broadcasts holds a place of its own until it is carried out: from here on the queue is bounded by
         // what was in it.
         let places = self.commands.iter().filter(|command| command.has_place()).count();
         self.place.hub.give_room(places);
+        None
+    }
+
+    /// Carries out each of a batch by itself, next.
+    pub(crate) fn take_apart(&mut self, batch: &Batch) {
+        if self.commands.capacity() == 0 {
+            self.commands = take_spare();
+        }
+        for broadcast in batch.broadcasts.iter().rev() {
+            self.commands.push_front(Command::Shared(Bundle::One(Arc::clone(broadcast))));
+        }
     }
 
     /// Another task than the one that waited last has the connection now.

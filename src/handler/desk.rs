@@ -8,6 +8,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     mem::{self, ManuallyDrop},
+    sync::Arc,
 };
 
 use crate::handler::{
@@ -26,29 +27,37 @@ enum Holds {
 }
 
 /// Whose turn it is on this thread, and what is on the desk then. Without a destructor, which every access would ask for.
-struct Turn {
+struct Desk {
     /// By the address of its mailbox; 0 for nobody's.
     whose: Cell<usize>,
+    /// The number of that connection, and its hub by address.
+    id: Cell<u32>,
+    hub: Cell<usize>,
     /// The hub that one of the commands has no place of, by its address; 0 for none.
     owes: Cell<usize>,
     holds: Cell<Holds>,
     /// Dropped by the [`Sitting`] if by nobody else.
     message: Cell<ManuallyDrop<Option<Message>>>,
+    /// The hub, once it has something to post when the turn ends; dropped by the [`Sitting`] too.
+    gathers: Cell<ManuallyDrop<Option<Arc<Hub>>>>,
 }
 
 thread_local! {
-    static TURN: Turn = const {
-        Turn {
+    static DESK: Desk = const {
+        Desk {
             whose: Cell::new(0),
+            id: Cell::new(0),
+            hub: Cell::new(0),
             owes: Cell::new(0),
             holds: Cell::new(Holds::Nothing),
             message: Cell::new(ManuallyDrop::new(None)),
+            gathers: Cell::new(ManuallyDrop::new(None)),
         }
     };
     static COMMANDS: RefCell<VecDeque<Command>> = const { RefCell::new(VecDeque::new()) };
 }
 
-impl Turn {
+impl Desk {
     /// Whether it is this connection's, and nothing waits in its mailbox.
     fn is_of(&self, mailbox: &Mailbox) -> bool {
         self.whose.get() == address(mailbox) && !mailbox.has_mail()
@@ -75,6 +84,10 @@ impl Turn {
         ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(None)))
     }
 
+    fn take_gatherer(&self) -> Option<Arc<Hub>> {
+        ManuallyDrop::into_inner(self.gathers.replace(ManuallyDrop::new(None)))
+    }
+
     /// Clears the desk, whatever is on it.
     #[cold]
     fn take_all(&self) -> VecDeque<Command> {
@@ -94,10 +107,10 @@ impl Turn {
 /// Whether something is on the desk of the connection whose turn it is on this thread.
 #[inline]
 pub(crate) fn in_use() -> bool {
-    TURN.with(|turn| turn.holds.get() != Holds::Nothing)
+    DESK.with(|desk| desk.holds.get() != Holds::Nothing)
 }
 
-/// A connection's turn, until dropped. What is on the desk then is dropped too.
+/// A connection's turn, until dropped. What is on the desk then is dropped too, and what was gathered is posted.
 #[derive(Debug)]
 pub(crate) struct Sitting {
     /// The turn in which this one began: a callback may run another `WebSocket` to its end.
@@ -107,70 +120,120 @@ pub(crate) struct Sitting {
 #[derive(Debug)]
 struct Outer {
     whose: usize,
+    id: u32,
+    hub: usize,
     owes: usize,
     commands: VecDeque<Command>,
 }
 
 impl Sitting {
-    pub(crate) fn begin(mailbox: &Mailbox) -> Self {
-        TURN.with(|turn| {
-            let whose = turn.whose.replace(address(mailbox));
-            Self { outer: if whose == 0 { None } else { Some(Outer::put_aside(turn, whose)) } }
+    pub(crate) fn begin(hub: &Hub, mailbox: &Mailbox) -> Self {
+        DESK.with(|desk| {
+            hub.turn_begins(address(desk));
+            let outer = if desk.whose.get() == 0 { None } else { Some(Outer::put_aside(desk)) };
+            desk.whose.set(address(mailbox));
+            desk.id.set(mailbox.id);
+            desk.hub.set(address(hub));
+            Self { outer }
         })
     }
 }
 
 impl Outer {
     #[cold]
-    fn put_aside(turn: &Turn, whose: usize) -> Box<Self> {
-        let owes = turn.owes.get();
-        Box::new(Self { whose, owes, commands: turn.take_all() })
+    fn put_aside(desk: &Desk) -> Box<Self> {
+        let (whose, id, hub, owes) = (desk.whose.get(), desk.id.get(), desk.hub.get(), desk.owes.get());
+        // Whatever the outer turn waits for may need what it has broadcast.
+        if let Some(hub) = desk.take_gatherer() {
+            hub.post_gathered();
+        }
+        Box::new(Self { whose, id, hub, owes, commands: desk.take_all() })
+    }
+
+    fn put_back(self, desk: &Desk) {
+        desk.whose.set(self.whose);
+        desk.id.set(self.id);
+        desk.hub.set(self.hub);
+        desk.owes.set(self.owes);
+        if !self.commands.is_empty() {
+            desk.holds.set(Holds::Commands);
+            let _ = COMMANDS.try_with(|commands| commands.replace(self.commands));
+        }
     }
 }
 
 impl Drop for Sitting {
     fn drop(&mut self) {
-        TURN.with(|turn| {
-            if turn.holds.get() != Holds::Nothing {
+        DESK.with(|desk| {
+            if desk.holds.get() != Holds::Nothing {
                 // A broadcast that ends here gives its room back.
-                drop(turn.take_all());
+                drop(desk.take_all());
             }
-            turn.whose.set(0);
+            desk.whose.set(0);
+            let gathers = desk.take_gatherer();
             if let Some(outer) = self.outer.take() {
-                turn.whose.set(outer.whose);
-                turn.owes.set(outer.owes);
-                if !outer.commands.is_empty() {
-                    turn.holds.set(Holds::Commands);
-                    let _ = COMMANDS.try_with(|commands| commands.replace(outer.commands));
-                }
+                outer.put_back(desk);
+            }
+            if let Some(hub) = gathers {
+                hub.post_gathered();
             }
         });
     }
 }
 
+/// A turn under way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    /// Whose it is.
+    pub(crate) id: u32,
+    /// The thread, by an address of its own.
+    pub(crate) thread: usize,
+}
+
+/// The turn on this thread, if it is one of that hub's connections.
+pub(crate) fn turn_of(hub: &Hub) -> Option<Turn> {
+    DESK.with(|desk| {
+        let is = desk.whose.get() != 0 && desk.hub.get() == address(hub);
+        is.then(|| Turn { id: desk.id.get(), thread: address(desk) })
+    })
+}
+
+/// The hub has something to post when this thread's turn ends.
+pub(crate) fn gathers(hub: &Arc<Hub>) {
+    DESK.with(|desk| {
+        let gathers = desk.take_gatherer().unwrap_or_else(|| Arc::clone(hub));
+        desk.gathers.set(ManuallyDrop::new(Some(gathers)));
+    });
+}
+
+/// Whether it is this connection's turn on this thread.
+pub(crate) fn is_turn_of(mailbox: &Mailbox) -> bool {
+    DESK.with(|desk| desk.whose.get() == address(mailbox))
+}
+
 /// Puts down a message that takes no place: the first command of this connection's turn, while the queue has room. What
 /// comes back is for someone else, or for later.
 pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
-    TURN.with(|turn| {
-        if !turn.is_first(hub, mailbox) {
+    DESK.with(|desk| {
+        if !desk.is_first(hub, mailbox) {
             return Err(message);
         }
-        turn.message.set(ManuallyDrop::new(Some(message)));
-        turn.owes.set(address(hub));
-        turn.holds.set(Holds::Message);
+        desk.message.set(ManuallyDrop::new(Some(message)));
+        desk.owes.set(address(hub));
+        desk.holds.set(Holds::Message);
         Ok(())
     })
 }
 
 /// The same of any command.
 pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
-    TURN.with(|turn| {
-        if !turn.is_first(hub, mailbox) {
+    DESK.with(|desk| {
+        if !desk.is_first(hub, mailbox) {
             return Some(command);
         }
-        let left = turn.push(command);
+        let left = desk.push(command);
         if left.is_none() {
-            turn.owes.set(address(hub));
+            desk.owes.set(address(hub));
         }
         left
     })
@@ -178,22 +241,22 @@ pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Optio
 
 /// Puts down a command if it is this connection's turn.
 pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
-    TURN.with(|turn| if turn.is_of(mailbox) { turn.push(command) } else { Some(command) })
+    DESK.with(|desk| if desk.is_of(mailbox) { desk.push(command) } else { Some(command) })
 }
 
 /// How many commands on this thread's desk have no place of that hub.
 pub(crate) fn owed(hub: &Hub) -> usize {
-    TURN.with(|turn| usize::from(turn.owes.get() == address(hub)))
+    DESK.with(|desk| usize::from(desk.owes.get() == address(hub)))
 }
 
 /// Takes what is on the desk if it is a message and nothing else.
 pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
-    TURN.with(|turn| {
-        if turn.holds.get() != Holds::Message || turn.whose.get() != address(mailbox) {
+    DESK.with(|desk| {
+        if desk.holds.get() != Holds::Message || desk.whose.get() != address(mailbox) {
             return None;
         }
-        turn.cleared();
-        turn.take_message()
+        desk.cleared();
+        desk.take_message()
     })
 }
 
@@ -209,12 +272,12 @@ pub(crate) enum Taken {
 
 /// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
 pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
-    let message = TURN.with(|turn| {
-        if turn.whose.get() != address(mailbox) {
+    let message = DESK.with(|desk| {
+        if desk.whose.get() != address(mailbox) {
             return Some(Taken::Nothing);
         }
-        turn.cleared();
-        turn.take_message().map(|message| Taken::One(Command::Message(message)))
+        desk.cleared();
+        desk.take_message().map(|message| Taken::One(Command::Message(message)))
     });
     if let Some(taken) = message {
         return taken;
@@ -236,12 +299,12 @@ pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
 
 /// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
 pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
-    TURN.with(|turn| {
-        if turn.whose.get() != address(mailbox) {
+    DESK.with(|desk| {
+        if desk.whose.get() != address(mailbox) {
             return (VecDeque::new(), 0);
         }
-        let owed = usize::from(turn.owes.get() != 0);
-        (turn.take_all(), owed)
+        let owed = usize::from(desk.owes.get() != 0);
+        (desk.take_all(), owed)
     })
 }
 

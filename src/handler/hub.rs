@@ -15,7 +15,9 @@ use url::Url;
 use crate::{
     Config,
     handler::{
-        Compressed, Settings, desk,
+        Compressed, Settings,
+        batch::{Bundle, Gathering},
+        desk,
         mailbox::{Broadcast, Command, Everyone, Mailbox, Posted},
         util::{QueueError, Token},
     },
@@ -33,6 +35,7 @@ pub(crate) struct Hub {
     queued: AtomicUsize,
     capacity: usize,
     gone: AtomicBool,
+    gathering: Gathering,
     timeouts: AtomicU64,
     /// What handlers that compress last asked for: nearly always all the same.
     compressing: Mutex<Option<(Compressed, Arc<Rules>)>>,
@@ -118,6 +121,7 @@ impl Hub {
             queued: AtomicUsize::new(0),
             capacity: settings.max_connections.saturating_mul(settings.queue_size).max(1),
             gone: AtomicBool::new(false),
+            gathering: Gathering::default(),
             timeouts: AtomicU64::new(0),
             compressing: Mutex::default(),
         })
@@ -254,6 +258,7 @@ impl Hub {
     }
 
     pub(crate) fn shutdown_everyone(&self) {
+        self.post_gathered();
         for mailbox in &*self.everyone() {
             mailbox.post(Command::Shutdown);
         }
@@ -265,7 +270,7 @@ impl Hub {
     }
 
     /// Asks every connection but `except`.
-    pub(crate) fn broadcast(&self, what: Everyone, permit: Permit, except: Option<u32>) {
+    pub(crate) fn broadcast(self: &Arc<Self>, what: Everyone, permit: Permit, except: Option<u32>) {
         let broadcast = Broadcast::new(what, permit);
         let mut lines = self.lines();
         let number = lines.broadcasts;
@@ -275,9 +280,54 @@ impl Hub {
         let everyone = lines.everyone();
         drop(lines);
         wake(waker);
+        let Some(broadcast) = self.gather(broadcast, &everyone, except) else { return };
+        self.post_gathered();
         for mailbox in everyone.iter().filter(|mailbox| Some(mailbox.id) != except) {
-            mailbox.post(Command::Shared(Arc::clone(&broadcast)));
+            mailbox.post(Command::Shared(Bundle::One(Arc::clone(&broadcast))));
         }
+    }
+
+    /// Keeps a broadcast that the turn on this thread issues until the turn ends, if nobody can tell.
+    fn gather(
+        self: &Arc<Self>,
+        broadcast: Arc<Broadcast>,
+        everyone: &Arc<[Arc<Mailbox>]>,
+        except: Option<u32>,
+    ) -> Option<Arc<Broadcast>> {
+        let Some(turn) = desk::turn_of(self).filter(|turn| except.is_none_or(|except| except == turn.id)) else {
+            return Some(broadcast);
+        };
+        let own = Arc::clone(&broadcast);
+        if let Some(broadcast) = self.gathering.add(turn, broadcast, everyone) {
+            return Some(broadcast);
+        }
+        desk::gathers(self);
+        if except.is_none()
+            && let Ok(at) = everyone.binary_search_by_key(&turn.id, |mailbox| mailbox.id)
+            && let Some(mailbox) = everyone.get(at)
+        {
+            mailbox.post(Command::Shared(Bundle::One(own)));
+        }
+        None
+    }
+
+    pub(crate) fn turn_begins(&self, thread: usize) {
+        self.gathering.turn_begins(thread);
+    }
+
+    /// Posts what turns have broadcast so far.
+    pub(crate) fn post_gathered(&self) {
+        if self.gathering.has_some() {
+            self.gathering.post();
+        }
+    }
+
+    /// Posts a command to one connection, behind what was broadcast before.
+    pub(crate) fn post(&self, mailbox: &Mailbox, command: Command) -> Posted {
+        if self.gathering.has_some() && !desk::is_turn_of(mailbox) {
+            self.gathering.post();
+        }
+        mailbox.post(command)
     }
 
     /// The next command for the `WebSocket`; its task is woken for another.
@@ -298,8 +348,9 @@ impl Hub {
 
     /// Passes on a broadcast to those client connections that were asked for before it and made after it.
     pub(crate) fn pass_on(&self, broadcast: &Arc<Broadcast>, number: u64) {
+        self.post_gathered();
         for mailbox in self.everyone().iter().filter(|mailbox| mailbox.misses(number)) {
-            mailbox.post(Command::Shared(Arc::clone(broadcast)));
+            mailbox.post(Command::Shared(Bundle::One(Arc::clone(broadcast))));
         }
     }
 
@@ -407,6 +458,6 @@ impl Drop for Place {
 }
 
 /// Sends a command to the connection that a timeout belongs to.
-pub(crate) fn post_to(mailbox: &Weak<Mailbox>, command: Command) -> Posted {
-    mailbox.upgrade().map_or(Posted::Dropped, |mailbox| mailbox.post(command))
+pub(crate) fn post_to(hub: &Hub, mailbox: &Weak<Mailbox>, command: Command) -> Posted {
+    mailbox.upgrade().map_or(Posted::Dropped, |mailbox| hub.post(&mailbox, command))
 }

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    handler::{CloseCode, Message, OpCode, desk, hub::Permit, timeouts::Key, util::Token},
+    handler::{CloseCode, Message, OpCode, batch::Bundle, desk, hub::Permit, timeouts::Key, util::Token},
     proto::connection::{Payload, SharedForm},
 };
 
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     },
     Cancel(Key),
     /// What every connection is asked to do.
-    Shared(Arc<Broadcast>),
+    Shared(Bundle),
     /// From the `WebSocket` itself, outside of the limit.
     Shutdown,
 }
@@ -125,10 +125,57 @@ pub(crate) struct Mailbox {
 
 #[derive(Debug, Default)]
 struct Mail {
-    commands: VecDeque<Command>,
+    waiting: Waiting,
     /// The connection's task, while it waits.
     waker: Option<Waker>,
     gone: Gone,
+}
+
+/// Commands that wait.
+#[derive(Debug)]
+enum Waiting {
+    Queue(VecDeque<Command>),
+    /// This one alone, for which a connection that owns no queue needs none.
+    Only(Bundle),
+}
+
+// Connections at rest are many.
+const _: () = assert!(size_of::<Waiting>() == size_of::<VecDeque<Command>>());
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self::Queue(VecDeque::new())
+    }
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Queue(commands) if commands.is_empty())
+    }
+
+    fn push(&mut self, command: Command) {
+        if let (Self::Queue(commands), Command::Shared(bundle)) = (&*self, &command)
+            && commands.capacity() == 0
+        {
+            *self = Self::Only(bundle.clone());
+            return;
+        }
+        if let Self::Only(_) = self
+            && let Self::Only(bundle) = std::mem::take(self)
+        {
+            *self = Self::Queue(VecDeque::from([Command::Shared(bundle)]));
+        }
+        if let Self::Queue(commands) = self {
+            commands.push_back(command);
+        }
+    }
+
+    fn into_queue(self) -> VecDeque<Command> {
+        match self {
+            Self::Queue(commands) => commands,
+            Self::Only(bundle) => VecDeque::from([Command::Shared(bundle)]),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,22 +216,27 @@ impl Mailbox {
             self.desk_places.store(self.desk_places.load(Ordering::Relaxed) + places, Ordering::Relaxed);
             return Posted::Queued;
         };
+        let (posted, waker) = self.push(command);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        posted
+    }
+
+    /// The same from elsewhere; whoever is returned is to be woken.
+    pub(crate) fn push(&self, command: Command) -> (Posted, Option<Waker>) {
         let mut mail = self.mail();
         if mail.gone == Gone::Yes {
             // Dropped behind the lock: a broadcast that ends here gives its room back.
             drop(mail);
             drop(command);
-            return Posted::Dropped;
+            return (Posted::Dropped, None);
         }
-        mail.commands.push_back(command);
+        mail.waiting.push(command);
         self.has_mail.store(true, Ordering::Release);
         let waker = mail.waker.take();
         self.is_parked.store(false, Ordering::Release);
-        drop(mail);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Posted::Queued
+        (Posted::Queued, waker)
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -209,16 +261,23 @@ impl Mailbox {
     pub(crate) fn put_back(&self, mut commands: VecDeque<Command>) {
         self.desk_places.store(0, Ordering::Relaxed);
         let mut mail = self.mail();
-        commands.append(&mut mail.commands);
-        mail.commands = commands;
+        commands.append(&mut std::mem::take(&mut mail.waiting).into_queue());
+        mail.waiting = Waiting::Queue(commands);
         self.has_mail.store(true, Ordering::Release);
     }
 
-    /// What waits goes into `commands`, which is empty.
-    pub(crate) fn collect(&self, commands: &mut VecDeque<Command>) {
+    /// What waits goes into `commands`, which is empty, unless it is one broadcast alone.
+    pub(crate) fn collect(&self, commands: &mut VecDeque<Command>) -> Option<Command> {
         let mut mail = self.mail();
         self.has_mail.store(false, Ordering::Release);
-        std::mem::swap(&mut mail.commands, commands);
+        match std::mem::take(&mut mail.waiting) {
+            Waiting::Only(bundle) => Some(Command::Shared(bundle)),
+            Waiting::Queue(mut queue) => {
+                std::mem::swap(&mut queue, commands);
+                mail.waiting = Waiting::Queue(queue);
+                None
+            }
+        }
     }
 
     /// Whether the task, about to wait once more, has left its waker: whoever posts from now on will wake it.
@@ -236,17 +295,22 @@ impl Mailbox {
     /// The task is about to wait; `false` if there is something to do before.
     pub(crate) fn park(&self, waker: &Waker) -> bool {
         let mut mail = self.mail();
-        if !mail.commands.is_empty() {
+        if !mail.waiting.is_empty() {
             return false;
         }
-        let unused = std::mem::take(&mut mail.commands);
+        let unused = match &mut mail.waiting {
+            Waiting::Queue(queue) if queue.capacity() > 0 => Some(std::mem::take(queue)),
+            _ => None,
+        };
         match &mut mail.waker {
             Some(old) => old.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
         self.is_parked.store(true, Ordering::Release);
         drop(mail);
-        give_spare(unused);
+        if let Some(unused) = unused {
+            give_spare(unused);
+        }
         true
     }
 
@@ -256,7 +320,7 @@ impl Mailbox {
         mail.gone = Gone::Yes;
         mail.waker = None;
         self.is_parked.store(false, Ordering::Release);
-        let commands = std::mem::take(&mut mail.commands);
+        let commands = std::mem::take(&mut mail.waiting).into_queue();
         self.has_mail.store(false, Ordering::Release);
         drop(mail);
         commands.iter().filter(|command| command.has_place()).count() + self.take_desk_places()

@@ -16,6 +16,7 @@
 mod accepting;
 mod agent;
 mod attach;
+mod batch;
 mod boxed;
 mod code;
 mod credentials;

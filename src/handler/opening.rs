@@ -16,6 +16,7 @@ use crate::{
     handler::{
         Error, ErrorKind, Handler, Result, accepting,
         agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
+        batch::Bundle,
         dialing,
         hub::Place,
         mailbox::Command,
@@ -192,13 +193,17 @@ fn carry_out<H: Handler>(agent: &mut Agent<H>, command: Command) -> Result<(), U
             let scheduled = agent.schedule(ms, token);
             check(agent, scheduled)
         }
-        Command::Shared(broadcast) => match broadcast.what.alone() {
+        Command::Shared(Bundle::One(broadcast)) => match broadcast.what.alone() {
             Some(command) => Ok(agent.hold(command)?),
             None => {
                 let done = agent.carry_out_timeouts(&broadcast);
                 check(agent, done)
             }
         },
+        Command::Shared(Bundle::More(batch)) => {
+            agent.take_apart(&batch);
+            Ok(())
+        }
         Command::Message(_) | Command::Send(..) | Command::Close(..) | Command::Ping(_) | Command::Pong(_) => {
             Ok(agent.hold(command)?)
         }

@@ -11,12 +11,14 @@ use std::{
     time::Instant,
 };
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Message, Observes, OpCode,
         agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
+        batch::{Batch, Bundle},
         frame::{Bits, unmasked_len},
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
@@ -191,7 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         match command {
             Command::Cancel(key) => self.agent.cancel(key),
             Command::Shutdown => self.shutdown(),
-            Command::Shared(broadcast) => self.carry_out_shared(&broadcast, cx),
+            Command::Shared(Bundle::One(broadcast)) => self.carry_out_shared(&broadcast, cx),
+            Command::Shared(Bundle::More(batch)) => self.carry_out_batch(&batch, cx),
             _ if self.stage == Stage::Failing => {}
             Command::Timeout { ms, token } => {
                 let scheduled = self.agent.schedule(ms, token);
@@ -261,11 +264,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
         let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
         if self.has_room(charge(&frame), cx) {
-            let size = self.fragment_size();
-            let frames =
-                encoded.get(form, || self.inner.encode(proto::Frame::new(known, payload.clone().into_bytes()), size));
-            self.inner.put_encoded(&frames);
+            let frames = encoded.get(form, || self.encode(known, payload));
+            self.inner.put_encoded(&frames, 1);
         }
+    }
+
+    fn encode(&mut self, opcode: Opcode, payload: &Payload) -> Bytes {
+        let size = self.fragment_size();
+        self.inner.encode(proto::Frame::new(opcode, payload.clone().into_bytes()), size)
+    }
+
+    /// Sends messages that every connection sends: at once, where each would be sent as it is.
+    fn carry_out_batch(&mut self, batch: &Batch, cx: &mut Context<'_>) {
+        let alike = self.stage == Stage::Open
+            && self.agent.observes() == Observes::Messages
+            && self.agent.is_like_the_others()
+            && self.agent.settings().out_buffer_grow;
+        if let Some(form) = self.inner.shared_form().filter(|_| alike) {
+            let frames = batch.frames(form, |opcode, payload| {
+                opcode.known().map_or_else(Bytes::new, |known| self.encode(known, payload))
+            });
+            self.inner.relieve(cx);
+            if self.inner.queued().saturating_add(frames.len()) <= self.agent.settings().max_out_buffer {
+                return self.inner.put_encoded(&frames, batch.broadcasts.len());
+            }
+        }
+        self.agent.take_apart(batch);
     }
 
     fn put(&mut self, frame: Frame, cx: &mut Context<'_>) {

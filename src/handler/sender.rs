@@ -139,7 +139,7 @@ impl Sender {
         let mailbox = self.hub.find(connection_id).ok_or(QueueError::Closed)?;
         let message = msg.into();
         self.hub.take_room(Patience::Block)?;
-        self.posted(mailbox.post(Command::Message(message)))
+        self.posted(self.hub.post(&mailbox, Command::Message(message)))
     }
 
     /// Sends a message to every connection of the `WebSocket`, this one, clients, and those that are not open yet included.
@@ -270,7 +270,7 @@ impl Sender {
             Target::All => self.everyone(Everyone::Cancel(timeout.key), None),
             Target::One(mailbox) => {
                 self.hub.take_room(Patience::Block)?;
-                if post_to(&mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
+                if post_to(&self.hub, &mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
                     self.hub.give_room(1);
                 }
                 Ok(())
@@ -305,7 +305,7 @@ impl Sender {
     #[cold]
     fn post_behind(&self, mailbox: &Mailbox, command: Command) -> Result<()> {
         self.hub.take_room(Patience::Block)?;
-        if mailbox.post(command) == Posted::Dropped {
+        if self.hub.post(mailbox, command) == Posted::Dropped {
             self.hub.give_room(1);
         }
         Ok(())
@@ -316,7 +316,7 @@ impl Sender {
             return Err(QueueError::Closed.into());
         }
         self.hub.take_room(Patience::Never)?;
-        self.posted(mailbox.post(command))
+        self.posted(self.hub.post(mailbox, command))
     }
 
     fn posted(&self, posted: Posted) -> Result<()> {

@@ -105,13 +105,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
         self.connection.shared_form()
     }
 
-    /// Queues frames that are encoded already.
-    pub(crate) fn put_encoded(&mut self, frames: &Bytes) {
+    /// Queues the frames of so many messages, encoded already.
+    pub(crate) fn put_encoded(&mut self, frames: &Bytes, messages: usize) {
         if self.transport != Transported::Broken {
             let out = self.output.get_or_insert_with(Queue::take);
             out.put_shared(frames);
             out.end_frame();
-            self.connection.message_sent();
+            (0..messages).for_each(|_| self.connection.message_sent());
         }
     }
 

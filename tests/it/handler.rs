@@ -5,6 +5,7 @@
 //! difference from ws-rs. Connections over memory run on a paused clock ([`rig`]), those over sockets against raw peers
 //! ([`wire`]).
 
+mod batches;
 mod broadcast;
 mod buffers;
 mod closing;
