@@ -23,7 +23,8 @@ use wireline::{
 };
 
 use crate::wire::{
-    KEY, Then, broadcasts, callbacks, client_frames, compressed_json, fragments, messages, open, open_deflate, turn,
+    KEY, Then, broadcasts, callbacks, client_frames, compressed_json, fragments, messages, open, open_deflate, texts,
+    turn,
 };
 
 fn mask(c: &mut Criterion) {
@@ -103,6 +104,7 @@ fn connection(c: &mut Criterion) {
         ("assemble 8 fragments of 512", fragments(8), Then::Drop, 1),
         ("receive 20", messages(20, 64), Then::Drop, 64),
         ("echo 20", messages(20, 64), Then::Echo, 64),
+        ("echo text of 20", texts(20, 64), Then::Echo, 64),
         ("echo 1024", messages(1024, 16), Then::Echo, 16),
         ("echo 16384", messages(16 * 1024, 4), Then::Echo, 4),
     ];
