@@ -40,6 +40,7 @@ pub mod migration;
 mod opening;
 mod owner;
 mod reassembly;
+mod remedy;
 mod request;
 mod response;
 mod run;

@@ -22,6 +22,7 @@ use crate::{
         frame::{Bits, unmasked_len},
         mailbox::{Broadcast, Command, Encoded, Everyone},
         reassembly::{Farewell, Reassembly},
+        remedy::Remedy,
     },
     proto::{
         self, Awaited, Fault, Opcode, Rsv, Violation,
@@ -557,28 +558,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 }
 
 const FINAL: Bits = Bits { fin: true, rsv: Rsv::NONE };
-
-/// What becomes of an open connection after an error.
-#[derive(Clone, Copy, Debug)]
-enum Remedy {
-    Close(CloseCode),
-    /// The transport is of no use any more.
-    Cut,
-    Nothing,
-}
-
-impl Remedy {
-    const fn of(error: &Error) -> Self {
-        match error.kind {
-            ErrorKind::Internal => Self::Close(CloseCode::Error),
-            ErrorKind::Capacity => Self::Close(CloseCode::Size),
-            ErrorKind::Protocol => Self::Close(CloseCode::Protocol),
-            ErrorKind::Encoding(_) => Self::Close(CloseCode::Invalid),
-            ErrorKind::Io(_) | ErrorKind::Ssl(_) | ErrorKind::Http(_) => Self::Cut,
-            ErrorKind::Custom(_) | ErrorKind::Queue(_) => Self::Nothing,
-        }
-    }
-}
 
 /// Bytes of a data frame; control frames fit in always.
 fn charge(frame: &Frame) -> Option<usize> {

@@ -5,7 +5,8 @@ use crate::proto::{
     codec::decoder::{HeaderRules, Masking, Sequence, decode_header},
     connection::{
         Connection, State, Step,
-        receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, plain_message, take_bytes, take_text, whole_frame},
+        plain::{plain_message, take_bytes, take_text},
+        receive::{Arrived, DIRECT_FROM, Receive, Receiver, narrow, whole_frame},
     },
     message::{
         assembler::{Assembler, Spare},

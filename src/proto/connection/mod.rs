@@ -6,6 +6,7 @@ mod closing;
 mod collect;
 mod compression;
 mod fragments;
+mod plain;
 mod receive;
 mod send;
 mod state;
@@ -20,7 +21,7 @@ pub use closing::{Cause, CloseRecord, Ending, Initiator};
 pub(crate) use collect::{Collected, Collector, Payload};
 pub(crate) use compression::SharedForm;
 #[cfg(test)]
-pub(crate) use receive::VIEW_FROM;
+pub(crate) use plain::VIEW_FROM;
 pub(crate) use receive::{Receive, Receiver, Step};
 pub(crate) use send::Outgoing;
 pub use stats::{Compressed, Stats};
