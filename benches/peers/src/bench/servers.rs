@@ -32,7 +32,6 @@ enum Need {
 }
 
 const NO_DEFLATE: (Need, &str) = (Need::Deflate, "has no permessage-deflate");
-const NO_TLS: (Need, &str) = (Need::Tls, "is not measured over TLS");
 
 pub(crate) const HANDLER: &str = "wireline-handler";
 pub(crate) const STREAM: &str = "wireline";
@@ -48,12 +47,12 @@ pub(crate) const SERVERS: &[Server] = &[
     Server { name: HANDLER, title: "wireline, handler", rank: Rank::Ours, lacks: &[] },
     peer("tokio-tungstenite", "tokio-tungstenite 0.30", &[NO_DEFLATE]),
     peer("tokio-websockets", "tokio-websockets 0.13", &[NO_DEFLATE]),
-    peer("fastwebsockets", "fastwebsockets 0.10", &[NO_DEFLATE, NO_TLS]),
+    peer("fastwebsockets", "fastwebsockets 0.10", &[NO_DEFLATE]),
     peer("yawc", "yawc 0.5", &[]),
     peer("sockudo-ws", "sockudo-ws 3.1", &[]),
-    peer("web-socket", "web-socket 0.7", &[NO_DEFLATE, NO_TLS, (Need::Handshake, "has no opening handshake")]),
-    peer("soketto", "soketto 0.8", &[(Need::Deflate, "has one that fails with flate2 1.1"), NO_TLS]),
-    peer("ws-rs", "ws 0.9.2", &[NO_TLS]),
+    peer("web-socket", "web-socket 0.7", &[NO_DEFLATE, (Need::Handshake, "has no opening handshake")]),
+    peer("soketto", "soketto 0.8", &[(Need::Deflate, "has one that fails with flate2 1.1")]),
+    peer("ws-rs", "ws 0.9.2", &[(Need::Tls, "has TLS by OpenSSL only")]),
     Server { name: "again", title: "wireline again (A/A)", rank: Rank::Again, lacks: &[] },
 ];
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use fastwebsockets::{
-    FragmentCollector, FragmentCollectorRead, Frame, OpCode, Payload, Role, WebSocketError, WebSocketWrite,
+    FragmentCollector, FragmentCollectorRead, Frame, OpCode, Payload, Role, WebSocket, WebSocketError, WebSocketWrite,
     after_handshake_split, handshake,
 };
 use http_body_util::Empty;
@@ -24,12 +24,14 @@ use tokio::{
     },
     task::unconstrained,
 };
+use tokio_rustls::server::TlsStream;
 
 use crate::{
     batch::or_flush,
     hub::Hub,
     options::{Extra, Options},
     serve::{Done, serve},
+    tls,
     upgrade::upgrade,
 };
 
@@ -44,6 +46,9 @@ type Reader = FragmentCollectorRead<OwnedReadHalf>;
 type Writer = WebSocketWrite<BufWriter<OwnedWriteHalf>>;
 
 pub(crate) async fn echo(options: Options) -> Done {
+    if options.extra == Extra::Tls {
+        return tls::serve(&options.address, |stream| unconstrained(over_tls(stream))).await;
+    }
     let buffer = buffer(options.extra);
     serve(&options.address, move |stream| {
         unconstrained(async move {
@@ -60,6 +65,21 @@ pub(crate) async fn echo(options: Options) -> Done {
         })
     })
     .await
+}
+
+/// One message is under way at a time, and a TLS stream has no halves but behind a lock: nothing is buffered or flushed.
+async fn over_tls(stream: TlsStream<TcpStream>) -> Done {
+    let (stream, _) =
+        upgrade(stream, |request| fastwebsockets::upgrade::upgrade(request).map(|(response, _)| response)).await?;
+    let mut ws = FragmentCollector::new(WebSocket::after_handshake(stream, Role::Server));
+    loop {
+        let frame = ws.read_frame().await?;
+        match frame.opcode {
+            OpCode::Text | OpCode::Binary => ws.write_frame(frame).await?,
+            OpCode::Close => return Ok(()),
+            OpCode::Continuation | OpCode::Ping | OpCode::Pong => {}
+        }
+    }
 }
 
 pub(crate) async fn broadcast(options: Options) -> Done {

@@ -12,7 +12,10 @@ use soketto::{
     connection::Error,
     handshake::{Client, Server, ServerResponse, server::Response},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use wireline_peers::Failure;
 
@@ -21,29 +24,35 @@ use crate::{
     hub::Hub,
     options::{Extra, Options},
     serve::{Done, serve},
+    tls,
 };
 
 const BUFFER: usize = 32 * 1024;
 
-type Buffered = BufReader<BufWriter<Compat<TcpStream>>>;
-type Sender = soketto::Sender<Buffered>;
-type Receiver = soketto::Receiver<Buffered>;
+type Buffered<S> = BufReader<BufWriter<Compat<S>>>;
+type Sender<S> = soketto::Sender<Buffered<S>>;
+type Receiver<S> = soketto::Receiver<Buffered<S>>;
 
 pub(crate) async fn echo(options: Options) -> Done {
-    serve(&options.address, move |stream| async move {
-        let (mut sender, mut receiver) = accept(stream, options.extra).await?;
-        let mut message = Vec::new();
-        loop {
-            message.clear();
-            match or_flush(receiver.receive_data(&mut message), sender.flush()).await? {
-                Ok(Data::Text(_)) => sender.send_text(std::str::from_utf8(&message)?).await?,
-                Ok(Data::Binary(_)) => sender.send_binary_mut(&mut message).await?,
-                Err(Error::Closed) => return Ok(sender.flush().await?),
-                Err(error) => return Err(error.into()),
-            }
+    let extra = options.extra;
+    if extra == Extra::Tls {
+        return tls::serve(&options.address, move |stream| connection(stream, extra)).await;
+    }
+    serve(&options.address, move |stream| connection(stream, extra)).await
+}
+
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(stream: S, extra: Extra) -> Done {
+    let (mut sender, mut receiver) = accept(stream, extra).await?;
+    let mut message = Vec::new();
+    loop {
+        message.clear();
+        match or_flush(receiver.receive_data(&mut message), sender.flush()).await? {
+            Ok(Data::Text(_)) => sender.send_text(std::str::from_utf8(&message)?).await?,
+            Ok(Data::Binary(_)) => sender.send_binary_mut(&mut message).await?,
+            Err(Error::Closed) => return Ok(sender.flush().await?),
+            Err(error) => return Err(error.into()),
         }
-    })
-    .await
+    }
 }
 
 pub(crate) async fn broadcast(options: Options) -> Done {
@@ -74,7 +83,7 @@ pub(crate) async fn broadcast(options: Options) -> Done {
     .await
 }
 
-async fn send(sender: &mut Sender, kind: Data, message: &[u8]) -> Result<(), Failure> {
+async fn send(sender: &mut Sender<TcpStream>, kind: Data, message: &[u8]) -> Result<(), Failure> {
     match kind {
         Data::Text(_) => sender.send_text(std::str::from_utf8(message)?).await?,
         Data::Binary(_) => sender.send_binary(message).await?,
@@ -82,7 +91,10 @@ async fn send(sender: &mut Sender, kind: Data, message: &[u8]) -> Result<(), Fai
     Ok(())
 }
 
-async fn accept(stream: TcpStream, extra: Extra) -> Result<(Sender, Receiver), Failure> {
+async fn accept<S>(stream: S, extra: Extra) -> Result<(Sender<S>, Receiver<S>), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     // The default of both buffers, or room for a batch.
     let buffer = if extra == Extra::Plain { 8 * 1024 } else { BUFFER };
     let mut server = Server::new(buffered(stream, buffer));
@@ -91,7 +103,7 @@ async fn accept(stream: TcpStream, extra: Extra) -> Result<(Sender, Receiver), F
     Ok(server.into_builder().finish())
 }
 
-fn buffered(stream: TcpStream, buffer: usize) -> Buffered {
+fn buffered<S: AsyncRead + AsyncWrite>(stream: S, buffer: usize) -> Buffered<S> {
     BufReader::with_capacity(buffer, BufWriter::with_capacity(buffer, stream.compat()))
 }
 

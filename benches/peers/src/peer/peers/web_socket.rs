@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::{
-    io::{BufReader, BufStream, BufWriter},
+    io::{AsyncWrite, BufReader, BufStream, BufWriter},
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
+use tokio_rustls::server::TlsStream;
 use web_socket::{DataType, Event, MessageType, Stream, WebSocket};
 use wireline_peers::Failure;
 
@@ -23,6 +24,7 @@ use crate::{
     hub::Hub,
     options::{Extra, Options},
     serve::{Done, serve},
+    tls,
 };
 
 const BUFFER: usize = 32 * 1024;
@@ -37,6 +39,9 @@ type Reader = WebSocket<BufReader<OwnedReadHalf>>;
 type Writer = WebSocket<BufWriter<OwnedWriteHalf>>;
 
 pub(crate) async fn echo(options: Options) -> Done {
+    if options.extra == Extra::Tls {
+        return tls::serve(&options.address, over_tls).await;
+    }
     let buffers = buffers(options.extra);
     serve(&options.address, move |stream| async move {
         let (mut reader, mut writer) = accept(stream, buffers).await?;
@@ -56,6 +61,27 @@ pub(crate) async fn echo(options: Options) -> Done {
         }
     })
     .await
+}
+
+/// One message is under way at a time, and a TLS stream has no halves but behind a lock: each is flushed.
+async fn over_tls(stream: TlsStream<TcpStream>) -> Done {
+    let mut stream = BufStream::with_capacity(BUFFER, BUFFER, stream);
+    handshake::accept(&mut stream).await?;
+    let mut ws = WebSocket::server(stream);
+    let mut fragments = Vec::new();
+    loop {
+        match ws.recv().await? {
+            Event::Data { ty, data } => {
+                if let Some((kind, message)) = assemble(ty, data, &mut fragments) {
+                    send(&mut ws, kind, &message).await?;
+                    ws.flash().await?;
+                }
+            }
+            Event::Ping(_) | Event::Pong(_) => {}
+            Event::Error(rule) => return Err(rule.into()),
+            Event::Close { .. } => return Ok(ws.close(()).await?),
+        }
+    }
 }
 
 pub(crate) async fn broadcast(options: Options) -> Done {
@@ -116,7 +142,10 @@ fn assemble(kind: DataType, data: Box<[u8]>, fragments: &mut Vec<u8>) -> Option<
     }
 }
 
-async fn send(writer: &mut Writer, kind: MessageType, message: &[u8]) -> Result<(), Failure> {
+async fn send<S>(writer: &mut WebSocket<S>, kind: MessageType, message: &[u8]) -> Result<(), Failure>
+where
+    S: AsyncWrite + Unpin,
+{
     match kind {
         MessageType::Text => writer.send(std::str::from_utf8(message)?).await?,
         MessageType::Binary => writer.send(message).await?,
