@@ -283,6 +283,15 @@ impl Queue {
         (self.queued, self.written, self.boundary, self.marked) = (0, 0, 0, 0);
     }
 
+    /// All of the header's room is copied, which takes two instructions where copying so many bytes takes a call.
+    #[inline]
+    fn put_header(&mut self, (header, len): ([u8; Header::MAX_LEN], usize)) {
+        let end = self.small.len() + len;
+        self.small.extend_from_slice(&header);
+        self.small.truncate(end);
+        self.queued += len as u64;
+    }
+
     fn reset(&mut self) {
         self.restart();
         self.front.clear();
@@ -308,12 +317,8 @@ impl Output for Queue {
     }
 
     #[inline]
-    fn put_frame(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: Bytes) {
-        let end = self.small.len() + len;
-        // All of the header's room is copied, which takes two instructions where copying so many bytes takes a call.
-        self.small.extend_from_slice(&header);
-        self.small.truncate(end);
-        self.queued += len as u64;
+    fn put_frame(&mut self, header: ([u8; Header::MAX_LEN], usize), payload: Bytes) {
+        self.put_header(header);
         self.put_payload(payload);
         self.end_frame();
     }
@@ -324,12 +329,9 @@ impl Output for Queue {
     }
 
     #[inline]
-    fn put_copied(&mut self, (header, len): ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
-        let end = self.small.len() + len;
-        self.small.extend_from_slice(&header);
-        self.small.truncate(end);
-        self.small.extend_from_slice(payload);
-        self.queued += (len + payload.len()) as u64;
+    fn put_copied(&mut self, header: ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
+        self.put_header(header);
+        self.put(payload);
         self.end_frame();
     }
 

@@ -87,16 +87,13 @@ impl<R> Connection<R> {
         if self.state != State::Open || self.deflate.is_some() || !whole || !out.copies(payload.len()) {
             return false;
         }
-        self.message_sent();
-        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
         match (self.role, message) {
             (Role::Server, Message::Text(text)) if let Some(short) = text.short() => {
+                self.message_sent();
                 out.put_short([0x81, short.len()], short.room());
             }
-            _ => {
-                let part = Part { fin: true, rsv: Rsv::NONE, opcode, mask: self.mask(masks) };
-                encode_copied(part, payload, out);
-            }
+            (_, Message::Text(_)) => self.put_copied(Opcode::Text, payload, masks, out),
+            (_, Message::Binary(_)) => self.put_copied(Opcode::Binary, payload, masks, out),
         }
         true
     }
@@ -133,11 +130,7 @@ impl<R> Connection<R> {
         out: &mut impl Output,
     ) {
         self.message_sent();
-        let part = Part { fin: true, rsv: Rsv::NONE, opcode, mask: None };
-        match self.mask(masks) {
-            None => encode_copied(part, payload, out),
-            mask => encode_copied(Part { mask, ..part }, payload, out),
-        }
+        encode_copied(Part { fin: true, rsv: Rsv::NONE, opcode, mask: self.mask(masks) }, payload, out);
     }
 
     /// Whether messages may be compressed.
