@@ -61,6 +61,7 @@ impl Message {
 
     /// The text, if this is text.
     #[must_use]
+    #[inline]
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.as_str()),
@@ -74,6 +75,7 @@ impl Message {
     /// assert_eq!(wireline::Message::from("hi").as_bytes(), b"hi");
     /// ```
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_str().as_bytes(),
@@ -83,6 +85,7 @@ impl Message {
 
     /// The payload, whatever its type, without copying it.
     #[must_use]
+    #[inline]
     pub fn into_bytes(self) -> Bytes {
         match self {
             Self::Text(text) => text.into(),
@@ -92,12 +95,14 @@ impl Message {
 
     /// Bytes of payload.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.as_bytes().len()
     }
 
     /// Whether the payload has no bytes. Empty messages are legal, and are delivered.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
