@@ -65,22 +65,43 @@ impl Short {
     #[inline]
     fn unmasked(bytes: &[u8], len: usize, mask: Option<Mask>) -> Option<[u64; 3]> {
         let kept = Self::KEPT.get(len)?;
-        let room: [u8; Self::SIZE] = match bytes.first_chunk() {
-            Some(room) => *room,
+        let words = match bytes.first_chunk() {
+            Some(room) => Self::words(room),
             None => Self::copied(bytes.get(..len)?),
         };
         let block = mask.map_or(0, Mask::block);
-        let [first, second, third] = *room.as_chunks::<8>().0 else { return None };
-        let word = |bytes, kept| (u64::from_le_bytes(bytes) ^ block) & kept;
-        Some([word(first, kept[0]), word(second, kept[1]), word(third, kept[2])])
+        let [first, second, third] = words;
+        Some([(first ^ block) & kept[0], (second ^ block) & kept[1], (third ^ block) & kept[2]])
     }
 
-    fn copied(bytes: &[u8]) -> [u8; Self::SIZE] {
-        let mut room = [0; Self::SIZE];
-        for (to, from) in room.iter_mut().zip(bytes) {
-            *to = *from;
+    #[inline]
+    fn words(room: &[u8; Self::SIZE]) -> [u64; 3] {
+        let [first, second, third] = *room.as_chunks().0 else { return [0; 3] };
+        [first, second, third].map(u64::from_le_bytes)
+    }
+
+    /// Fewer bytes than there is room for, behind which nothing may be read.
+    #[inline]
+    fn copied(bytes: &[u8]) -> [u64; 3] {
+        [0, 8, 16].map(|at| {
+            let rest = bytes.get(at..).unwrap_or_default();
+            rest.first_chunk().map_or_else(|| Self::few(rest), |eight| u64::from_le_bytes(*eight))
+        })
+    }
+
+    /// Fewer than eight bytes, by reads that may overlap.
+    #[inline]
+    fn few(bytes: &[u8]) -> u64 {
+        if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            let [first, last] = [*first, *last].map(|four| u64::from(u32::from_le_bytes(four)));
+            return first | last << (8 * (bytes.len() - 4));
         }
-        room
+        match *bytes {
+            [] => 0,
+            [one] => one.into(),
+            [one, two] => u16::from_le_bytes([one, two]).into(),
+            [one, two, three, ..] => u32::from_le_bytes([one, two, three, 0]).into(),
+        }
     }
 
     /// In registers until all of it is known: what is written by bytes and read by words at once has to be waited for.
@@ -259,6 +280,7 @@ impl Ord for Utf8Bytes {
 impl Deref for Utf8Bytes {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         self.as_str()
     }
@@ -445,6 +467,23 @@ mod tests {
             buffer.append(bytes);
             assert_eq!(buffer.validate().is_ok(), possible, "{bytes:x?}");
             assert_eq!(buffer.finish(), Err(InvalidUtf8), "{bytes:x?}");
+        }
+    }
+
+    /// Behind a short text there may be nothing that could be read with it.
+    #[test]
+    fn short_texts_are_unmasked_whatever_is_behind_them() {
+        let mask = Mask::new([0x37, 0xfa, 0x21, 0x3d]);
+        for len in 0..=Short::MOST {
+            let text = String::from_iter(('a'..='z').take(len));
+            let mut wire = text.clone().into_bytes();
+            mask.apply(&mut wire, 0);
+            for behind in 0..=Short::SIZE {
+                wire.resize(len + behind, 0xff);
+                assert_eq!(Utf8Bytes::unmask(&wire, len, Some(mask)).as_deref(), Some(&*text), "{len} and {behind}");
+                let plain = [text.as_bytes(), &vec![0xff; behind]].concat();
+                assert_eq!(Utf8Bytes::unmask(&plain, len, None).as_deref(), Some(&*text), "{len} and {behind}");
+            }
         }
     }
 
