@@ -42,14 +42,20 @@ pub(super) struct Filled {
 impl Filled {
     fn settled(&mut self) -> &mut BytesMut {
         if self.decoded > 0 {
-            self.bytes.advance(std::mem::take(&mut self.decoded));
+            let decoded = std::mem::take(&mut self.decoded);
+            if decoded >= self.bytes.len() {
+                // Where its bytes began is known now; once it is forgotten, going back there costs more.
+                self.bytes.clear();
+            } else {
+                self.bytes.advance(decoded);
+            }
         }
         &mut self.bytes
     }
 
-    /// Whether all of it was decoded, and so little that what is behind it is room enough.
+    /// Whether all of it was decoded, and there is room enough in its place.
     fn is_free(&self) -> bool {
-        self.bytes.len() == self.decoded && self.bytes.capacity() - self.decoded >= READ_BUFFER / 2
+        self.bytes.len() == self.decoded && self.bytes.capacity() >= READ_BUFFER / 2
     }
 
     fn left(&self) -> &[u8] {
@@ -82,13 +88,13 @@ impl Input {
         }
     }
 
-    /// The same bytes, with the count of those that are decoded: for whoever takes only copies.
+    /// The same bytes, or none, with the count of those that are decoded: for whoever takes only copies.
     #[inline]
     pub(super) fn left(&mut self) -> Option<(&mut [u8], &mut usize)> {
         match self {
             Self::Buffer(buffer) => {
                 let Filled { bytes, decoded } = &mut **buffer;
-                Some((bytes.get_mut(*decoded..).filter(|left| !left.is_empty())?, decoded))
+                Some((bytes.get_mut(*decoded..)?, decoded))
             }
             Self::Partial(_) | Self::Blank => None,
         }
@@ -116,6 +122,10 @@ impl Input {
     }
 
     fn make_room(&mut self) {
+        if let Self::Blank = self {
+            *self = Self::Buffer(take());
+            return;
+        }
         // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
         let (mut buffer, partial) = match std::mem::take(self) {
             Self::Buffer(mut buffer) => match Partial::of(buffer.left()) {
@@ -149,8 +159,12 @@ impl Input {
     /// not decoded yet and stays.
     pub(super) fn release(&mut self) {
         let Self::Buffer(buffer) = self else { return };
-        let Some(partial) = Partial::of(buffer.left()) else { return };
-        let keep = if partial.len == 0 { Self::Blank } else { Self::Partial(Box::new(partial)) };
+        let keep = if buffer.left().is_empty() {
+            Self::Blank
+        } else {
+            let Some(partial) = Partial::of(buffer.left()) else { return };
+            Self::Partial(Box::new(partial))
+        };
         if let Self::Buffer(buffer) = std::mem::replace(self, keep) {
             give(buffer);
         }
@@ -180,7 +194,8 @@ fn take() -> Box<Filled> {
 }
 
 fn give(mut buffer: Box<Filled>) {
-    buffer.settled().clear();
+    buffer.bytes.clear();
+    buffer.decoded = 0;
     // A thread that is ending has no pool any more, and needs none.
     let _ = POOL.try_with(|pool| {
         let mut pool = pool.borrow_mut();
