@@ -25,8 +25,9 @@ pub(super) const BY_REFERENCE: usize = 8 * 1024;
 /// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
 const MARK_EVERY: u64 = 16 * 1024;
 
-/// Slices of one vectored write.
+/// Slices of one vectored write, and those that are enough for a single large payload: making many takes a while.
 const SLICES: usize = 64;
+const FEW_SLICES: usize = 4;
 
 /// Queues kept per thread, and the most room such a queue may keep.
 const POOLED: usize = 8;
@@ -155,8 +156,19 @@ impl Queue {
         cx: &mut Context<'_>,
         until: Until,
     ) -> Poll<io::Result<usize>> {
-        let (written, offered) = self.poll_write_slices(io, cx, until)?;
+        // The usual case: headers and small payloads only, one plain write, which takes all of it.
+        let is_plain = until == Until::End && self.large.is_empty() && self.front.len() == self.front_written;
+        let (written, offered) = if is_plain {
+            let small = self.small.get(self.small_written..).unwrap_or_default();
+            (Pin::new(io).poll_write(cx, small), small.len())
+        } else {
+            self.poll_write_slices(io, cx, until)?
+        };
         let written = ready!(written)?;
+        if is_plain && written == offered && written > 0 {
+            self.restart();
+            return Poll::Ready(Ok(written));
+        }
         if written == 0 {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::WriteZero, "the transport accepts no more bytes")));
         }
@@ -174,13 +186,15 @@ impl Queue {
         until: Until,
     ) -> io::Result<(Poll<io::Result<usize>>, usize)> {
         let front = self.front.get(self.front_written..).unwrap_or_default();
-        // The usual case: headers and small payloads only, one plain write.
-        if front.is_empty() && self.large.is_empty() && until == Until::End {
-            let small = self.small.get(self.small_written..).unwrap_or_default();
-            return Ok((Pin::new(io).poll_write(cx, small), small.len()));
-        }
-        let mut slices = [IoSlice::new(&[]); SLICES];
-        let (count, offered) = self.fill(&mut slices, front, until);
+        let (mut few, mut many);
+        let slices: &mut [_] = if self.large.len() > 1 {
+            many = [IoSlice::new(&[]); SLICES];
+            &mut many
+        } else {
+            few = [IoSlice::new(&[]); FEW_SLICES];
+            &mut few
+        };
+        let (count, offered) = self.fill(slices, front, until);
         let slices = slices.get(..count).unwrap_or_default();
         match slices {
             [only] => Ok((Pin::new(io).poll_write(cx, only), offered)),
@@ -190,7 +204,7 @@ impl Queue {
         }
     }
 
-    fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES], front: &'a [u8], until: Until) -> (usize, usize) {
+    fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>], front: &'a [u8], until: Until) -> (usize, usize) {
         let mut room = match until {
             Until::End => usize::MAX,
             Until::Boundary => {
@@ -278,8 +292,12 @@ impl Queue {
     fn restart(&mut self) {
         self.small.clear();
         self.small_written = 0;
-        self.large.clear();
-        self.marks.clear();
+        if !self.large.is_empty() {
+            self.large.clear();
+        }
+        if !self.marks.is_empty() {
+            self.marks.clear();
+        }
         (self.queued, self.written, self.boundary, self.marked) = (0, 0, 0, 0);
     }
 
@@ -337,15 +355,19 @@ impl Output for Queue {
 
     #[inline]
     fn put_short(&mut self, header: [u8; 2], room: &[[u8; 8]; 3]) {
-        let len = header.len() + usize::from(header[1]);
-        let end = self.small.len() + len;
-        self.small.reserve(size_of_val(&header) + size_of_val(room));
-        self.small.extend_from_slice(&header);
-        // By words, as they were written: the text alone, or all of the room at once, takes longer.
-        for eight in room {
-            self.small.extend_from_slice(eight);
+        const ROOM: usize = 2 + 24;
+        let (start, len) = (self.small.len(), header.len() + usize::from(header[1]));
+        // All of the room at once, so that the queue's length is looked up and noted once.
+        self.small.extend_from_slice(&[0; ROOM]);
+        if let Some(to) = self.small.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<ROOM>) {
+            let [one, two, words @ ..] = to;
+            [*one, *two] = header;
+            // By words, as they were written: the text alone, or all of the room at once, takes longer.
+            for (to, eight) in words.as_chunks_mut().0.iter_mut().zip(room) {
+                *to = *eight;
+            }
         }
-        self.small.truncate(end);
+        self.small.truncate(start + len);
         self.queued += len as u64;
         self.end_frame();
     }
