@@ -102,9 +102,11 @@ pub(crate) fn lend<S: Lendable>(ws: &mut WebSocket<S>) -> Lease<S> {
 impl<S: Lendable> Lease<S> {
     /// Polls the application. If it lets go of the connection meanwhile, here it is.
     pub(crate) fn watch<T>(&self, poll: impl FnOnce() -> T) -> (T, Option<Box<Inner<S>>>) {
-        let outer = S::counter().replace(Counter { lent: Some(self.address), returned: None });
-        let polled = poll();
-        (polled, S::counter().replace(outer).returned)
+        S::counter().with(|counter| {
+            let outer = counter.replace(Counter { lent: Some(self.address), returned: None });
+            let polled = poll();
+            (polled, counter.replace(outer).returned)
+        })
     }
 
     /// Whether the application is to end at once; its task will be woken for that.
