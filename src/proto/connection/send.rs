@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::proto::{
     CloseFrame, Frame, Mask, Message, Misuse, Opcode, Role, Rsv,
     codec::encoder::{Output, Part, encode, encode_copied},
-    connection::{Connection, State, Transition},
+    connection::{Connection, Transition},
     deflate::{Compression, DeflateConfig},
     message::fragmenter::fragments,
 };
@@ -73,7 +73,8 @@ impl<R> Connection<R> {
         Ok(())
     }
 
-    /// Encodes a message that is neither compressed nor cut, and that `out` would copy anyway; whether it did.
+    /// Encodes a message that is neither compressed nor cut, and that `out` would copy anyway; whether it did. That it may be
+    /// sent now is for the caller to know.
     #[inline(always)]
     pub(crate) fn send_copied(
         &mut self,
@@ -82,20 +83,27 @@ impl<R> Connection<R> {
         masks: &mut impl FnMut() -> Mask,
         out: &mut impl Output,
     ) -> bool {
-        let payload = message.as_bytes();
-        let whole = fragment_size.is_none_or(|size| payload.len() <= size);
-        if self.state != State::Open || self.deflate.is_some() || !whole || !out.copies(payload.len()) {
+        let fits = |len: usize| fragment_size.is_none_or(|size| len <= size);
+        if self.deflate.is_some() {
             return false;
         }
-        match (self.role, message) {
-            (Role::Server, Message::Text(text)) if let Some(short) = text.short() => {
+        if let (Role::Server, Message::Text(text)) = (self.role, message)
+            && let Some(short) = text.short()
+        {
+            let fits = fits(short.len().into());
+            if fits {
                 self.message_sent();
                 out.put_short([0x81, short.len()], short.room());
             }
-            (_, Message::Text(_)) => self.put_copied(Opcode::Text, payload, masks, out),
-            (_, Message::Binary(_)) => self.put_copied(Opcode::Binary, payload, masks, out),
+            return fits;
         }
-        true
+        let payload = message.as_bytes();
+        let fits = fits(payload.len()) && out.copies(payload.len());
+        if fits {
+            let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+            self.put_copied(opcode, payload, masks, out);
+        }
+        fits
     }
 
     /// Encodes a frame, a data frame in fragments of which the first has its reserved bits; a whole message without any is
