@@ -153,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                 self.ended();
                 return Poll::Ready(());
             }
-            if self.agent.poll_alarm(cx, self.idle_until()).is_ready() {
+            let idle_until = self.idle_until();
+            if self.agent.poll_alarm(cx, idle_until).is_ready() {
                 self.fire();
             } else if self.agent.end_turn(cx) {
                 return Poll::Pending;
@@ -174,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     #[inline]
-    fn idle_until(&self) -> Option<Instant> {
+    fn idle_until(&mut self) -> Option<Instant> {
         let idle = self.agent.settings().idle_timeout;
         (!idle.is_zero() && self.stage == Stage::Open).then(|| after(self.inner.heard_at(), idle))
     }

@@ -9,6 +9,8 @@ use std::{
 
 use tokio::time::Sleep;
 
+use crate::proto::connection::WentOff;
+
 #[expect(clippy::disallowed_methods, reason = "the one reader of the clock")]
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -47,6 +49,11 @@ impl Alarm {
     /// would touch memory of its own, which for many connections is what costs.
     pub(crate) fn is_armed(&self, now: Instant, deadline: Instant) -> bool {
         self.armed.is_some_and(|armed| now < armed && armed <= deadline)
+    }
+
+    /// Whether the timer went off, or should have, since it was last asked.
+    pub(crate) fn went_off(&self, now: Instant) -> WentOff {
+        if self.armed.is_some_and(|armed| armed <= now) { WentOff::Meanwhile } else { WentOff::NotYet }
     }
 
     /// The timer has to learn of another waker.

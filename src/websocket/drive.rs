@@ -35,22 +35,50 @@ enum Read {
     End,
 }
 
+/// Whether the application has just asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Begins,
+    GoesOn,
+}
+
+/// What a poll for a message came to.
+enum Found {
+    Message(Message),
+    /// More bytes, which may be a message.
+    Bytes,
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     /// The next message; control frames are dealt with on the way.
     #[inline(always)]
     pub(super) fn poll_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
-        match self.buffered_message() {
-            Some(message) => Poll::Ready(Some(Ok(message))),
-            None => self.poll_next_message(cx),
+        let mut call = Call::Begins;
+        loop {
+            if let Some(message) = self.buffered_message() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            // Taken apart and put together: as it is it would be returned through memory, and the message above with it.
+            match ready!(self.poll_unusual(cx, call)) {
+                Some(Ok(Found::Message(message))) => return Poll::Ready(Some(Ok(message))),
+                Some(Ok(Found::Bytes)) => call = Call::GoesOn,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
         }
     }
 
+    /// Whatever else may be next.
     #[inline(never)]
-    fn poll_next_message(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Message>>> {
+    fn poll_unusual(&mut self, cx: &Context<'_>, call: Call) -> Poll<Option<Result<Found>>> {
+        if call == Call::Begins {
+            self.connection.asked();
+        }
         loop {
-            match ready!(self.poll_event(cx, Side::Reader)) {
-                Some(Ok(Event::Message(message))) => return Poll::Ready(Some(Ok(message))),
-                Some(Ok(Event::Ping(_) | Event::Pong(_) | Event::Close(_))) => {}
+            match ready!(self.poll_step(cx, Side::Reader)) {
+                Some(Ok(Some(Event::Message(message)))) => return Poll::Ready(Some(Ok(Found::Message(message)))),
+                Some(Ok(Some(Event::Ping(_) | Event::Pong(_) | Event::Close(_)))) => {}
+                Some(Ok(None)) => return Poll::Ready(Some(Ok(Found::Bytes))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
@@ -91,6 +119,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
     /// The next event. `None`, once after the end, and for ever.
     pub(super) fn poll_event(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Event>>> {
+        self.connection.asked();
+        loop {
+            match ready!(self.poll_step(cx, side)) {
+                Some(Ok(Some(event))) => return Poll::Ready(Some(Ok(event))),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    /// The next event, or `Some(Ok(None))`, once, for bytes that were read and not looked at yet.
+    fn poll_step(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Option<Event>>>> {
         let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         loop {
@@ -105,9 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                         Event::Ping(_) => self.write_now(cx),
                         Event::Message(_) | Event::Pong(_) => {}
                     }
-                    return Poll::Ready(Some(Ok(event)));
+                    return Poll::Ready(Some(Ok(Some(event))));
                 }
-                Turn::Read => {}
+                Turn::Read => return Poll::Ready(Some(Ok(None))),
                 Turn::Fault(fault) => self.failed(fault),
                 Turn::End => {
                     let error =
@@ -195,13 +236,11 @@ where
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(Read::Buffered)) => {
-                    self.connection.heard(now());
-                    if Connection::<R>::LOOKS_FIRST {
-                        return Poll::Ready(Turn::Read);
-                    }
+                    self.heard();
+                    return Poll::Ready(Turn::Read);
                 }
                 Poll::Ready(Ok(Read::Direct(read))) => {
-                    self.connection.heard(now());
+                    self.heard();
                     match self.connection.filled(read) {
                         Ok(Step::Item(item)) => return Poll::Ready(Turn::Item(item)),
                         Ok(Step::Progress | Step::NeedMore) => {}
@@ -258,9 +297,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
     }
 
     /// Whether the timer will wake this task early enough as it is.
-    fn is_alarm_set(&self, cx: &Context<'_>) -> bool {
+    fn is_alarm_set(&mut self, cx: &Context<'_>) -> bool {
+        let now = now();
+        self.connection.note_heard(now, self.alarm.went_off(now));
         let deadline = self.connection.deadline(&self.config.timings);
-        self.wakers.is_only(cx.waker()) && deadline.is_none_or(|deadline| self.alarm.is_armed(now(), deadline))
+        self.wakers.is_only(cx.waker()) && deadline.is_none_or(|deadline| self.alarm.is_armed(now, deadline))
+    }
+
+    /// Bytes arrived. The clock is looked at where the connection waits; at once only for a Pong's round trip.
+    fn heard(&mut self) {
+        if self.connection.awaits_pong() {
+            self.connection.heard_now(now());
+        } else {
+            self.connection.heard();
+        }
     }
 
     /// A Pong goes out at once where the transport takes it, so that every Ping is answered and none waits for an

@@ -17,7 +17,7 @@ use crate::{
     proto::{
         CloseFrame, Frame, Opcode, Role,
         codec::encoder::Output,
-        connection::{Collector, Connection, Outgoing, SharedForm},
+        connection::{Collector, Connection, Outgoing, SharedForm, WentOff},
         deflate::{Agreed, Compression},
     },
     websocket::{
@@ -177,7 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
         self.failure.take().map(|error| *error)
     }
 
-    pub(crate) fn heard_at(&self) -> Instant {
+    /// When bytes arrived last.
+    pub(crate) fn heard_at(&mut self) -> Instant {
+        if self.connection.has_heard() {
+            self.connection.note_heard(now(), WentOff::NotYet);
+        }
         self.connection.heard_at()
     }
 

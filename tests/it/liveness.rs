@@ -78,6 +78,33 @@ fn a_timer_that_fired_while_nobody_polled_is_not_forgotten() {
     }
 }
 
+/// The clock is not asked for each read: what has arrived counts from when there was nothing more to read. But where the
+/// timer went off before that, it was too long ago to count.
+#[test]
+fn silence_begins_when_there_is_nothing_more_to_read() {
+    for (busy, silent) in [(0, 20), (10, 20), (14, 20), (15, 0), (300, 0)] {
+        for role in ROLES {
+            block_on(async {
+                let case = format!("{role:?}, an application busy for {busy} s");
+                let (mut ws, control) = open(role, Config::default());
+                assert!(polled(1, ws.next()).await.is_none(), "{case}: armed for 20 s");
+                advance(5 * SECOND).await;
+                control.arrive(encode(role, [text("hi")]));
+                let message = polled(1, ws.next()).await.expect("at once");
+                assert_eq!(message.transpose().unwrap(), Some(Message::from("hi")), "{case}");
+                advance(busy * SECOND).await;
+                for second in 0..=silent {
+                    assert!(polled(1, ws.next()).await.is_none(), "{case}");
+                    let pings = frames(role, &control.output());
+                    let expected = if second == silent { vec![Frame::new(Opcode::Ping, "")] } else { Vec::new() };
+                    assert_eq!(pings, expected, "{case}, after {second} s");
+                    advance(SECOND).await;
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn keepalive_is_as_long_as_configured() {
     block_on(async {

@@ -252,7 +252,6 @@ fn is_text_message(header: &Header) -> bool {
 
 impl Receive for Connection<Collector> {
     type Item = Collected;
-    const LOOKS_FIRST: bool = true;
 
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Collected>, Fault> {
         if !self.reads_frames() {

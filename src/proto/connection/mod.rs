@@ -25,7 +25,7 @@ pub(crate) use plain::VIEW_FROM;
 pub(crate) use receive::{Receive, Receiver, Step};
 pub(crate) use send::Outgoing;
 pub use stats::{Compressed, Stats};
-pub(crate) use timers::{Due, after};
+pub(crate) use timers::{Due, WentOff, after};
 
 use closing::Closing;
 use compression::Extension;

@@ -28,9 +28,6 @@ pub(crate) enum Step<T> {
 pub(crate) trait Receive {
     type Item;
 
-    /// Whether the caller looks at bytes that were read before they are received.
-    const LOOKS_FIRST: bool = false;
-
     /// Takes a frame, or what is there of it, or a run of fragments from `input`. After a fault, call [`Connection::fail`]
     /// and never this again.
     fn receive(&mut self, input: &mut BytesMut, limits: &Limits) -> Result<Step<Self::Item>, Fault>;

@@ -177,6 +177,12 @@ impl<R> Connection<R> {
         }
     }
 
+    /// Whether a Ping is under way, of which the round trip is measured.
+    #[inline]
+    pub(crate) fn awaits_pong(&self) -> bool {
+        self.passed.controls.as_ref().is_some_and(|controls| !controls.under_way.is_empty())
+    }
+
     /// A control frame arrived, with the bytes that were read last.
     pub(super) fn control_received(&mut self, opcode: Opcode, payload: &[u8]) {
         match opcode {

@@ -16,11 +16,18 @@ pub(crate) enum Due {
     Late(Awaited),
 }
 
+/// Whether the timer of a connection went off since it was last asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WentOff {
+    Meanwhile,
+    NotYet,
+}
+
 /// The four timers of a connection as instants, of which the earliest is the one that a driver arms.
 ///
 /// | timer | set by | stopped by |
 /// |---|---|---|
-/// | ping  | every read that found bytes | closing |
+/// | ping  | every read that found bytes, at the next look at the clock | closing |
 /// | pong  | a keepalive Ping | any bytes from the peer, closing |
 /// | write | the transport refusing bytes | the transport accepting one |
 /// | close | our Close frame, or failing | the end |
@@ -35,9 +42,20 @@ pub(super) struct Timers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Listening,
+    /// Bytes have arrived since the clock was looked at, which is not done for each read.
+    Heard(Heard),
     Pinged(Instant),
     Closing(Instant),
     Over,
+}
+
+/// When bytes have arrived, for as long as the clock does not say it better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// During the call that goes on.
+    Now,
+    /// Before it: the application may have taken its time since.
+    Before,
 }
 
 impl Timers {
@@ -46,7 +64,7 @@ impl Timers {
     }
 
     pub(super) const fn closing(&mut self, now: Instant) {
-        if let Stage::Listening | Stage::Pinged(_) = self.stage {
+        if let Stage::Listening | Stage::Heard(_) | Stage::Pinged(_) = self.stage {
             self.stage = Stage::Closing(now);
         }
     }
@@ -56,14 +74,23 @@ impl Timers {
         self.blocked = None;
     }
 
+    /// Without the table of timers, while the ping timer is the only one: what is asked for before each wait.
+    #[inline]
+    fn earliest_deadline(&self, state: State, timings: &Timings) -> Option<Instant> {
+        match (self.stage, self.blocked, timings.ping_after) {
+            (Stage::Listening, None, Some(silence)) if state == State::Open => Some(after(self.heard, silence)),
+            _ => self.earliest(state, timings).map(|(at, _)| at),
+        }
+    }
+
     fn earliest(&self, state: State, timings: &Timings) -> Option<(Instant, Timer)> {
         let peer = match (self.stage, timings.ping_after) {
             (Stage::Closing(since), _) => Some((after(since, timings.close), Timer::Close)),
             (Stage::Pinged(since), _) => Some((after(since, timings.pong_within), Timer::Pong)),
-            (Stage::Listening, Some(silence)) if state == State::Open => {
+            (Stage::Listening | Stage::Heard(_), Some(silence)) if state == State::Open => {
                 Some((after(self.heard, silence), Timer::Ping))
             }
-            (Stage::Listening | Stage::Over, _) => None,
+            (Stage::Listening | Stage::Heard(_) | Stage::Over, _) => None,
         };
         earlier(peer, self.write(timings))
     }
@@ -72,7 +99,7 @@ impl Timers {
     fn earliest_for_writing(&self, timings: &Timings) -> Option<(Instant, Timer)> {
         let close = match self.stage {
             Stage::Closing(since) => Some((after(since, timings.close), Timer::Close)),
-            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
+            Stage::Listening | Stage::Heard(_) | Stage::Pinged(_) | Stage::Over => None,
         };
         earlier(close, self.write(timings))
     }
@@ -98,20 +125,50 @@ enum Timer {
 }
 
 /// A deadline too far away to be represented is as good as a year.
+#[inline]
 pub(crate) fn after(since: Instant, duration: Duration) -> Instant {
     since.checked_add(duration).unwrap_or_else(|| since + Duration::from_secs(365 * 24 * 3600))
 }
 
 impl<R> Connection<R> {
-    /// Bytes arrived.
-    pub(crate) const fn heard(&mut self, now: Instant) {
-        self.timers.heard = now;
-        if let Stage::Pinged(_) = self.timers.stage {
-            self.timers.stage = Stage::Listening;
+    /// Bytes arrived. When, is noted by whoever looks at the clock next.
+    pub(crate) const fn heard(&mut self) {
+        if let Stage::Listening | Stage::Heard(_) | Stage::Pinged(_) = self.timers.stage {
+            self.timers.stage = Stage::Heard(Heard::Now);
         }
     }
 
-    /// When bytes arrived last.
+    /// The application asks again.
+    #[inline]
+    pub(crate) const fn asked(&mut self) {
+        if let Stage::Heard(Heard::Now) = self.timers.stage {
+            self.timers.stage = Stage::Heard(Heard::Before);
+        }
+    }
+
+    /// Whether bytes have arrived since it was noted when.
+    pub(crate) const fn has_heard(&self) -> bool {
+        matches!(self.timers.stage, Stage::Heard(_))
+    }
+
+    /// Notes when they arrived: about `now`. Only if the application has had them since, and long enough for the timer to go
+    /// off, it is not known; then they count for nothing, because a Ping too many does no harm.
+    pub(crate) const fn note_heard(&mut self, now: Instant, timer: WentOff) {
+        if let Stage::Heard(heard) = self.timers.stage {
+            self.timers.stage = Stage::Listening;
+            if let (Heard::Now, _) | (_, WentOff::NotYet) = (heard, timer) {
+                self.timers.heard = now;
+            }
+        }
+    }
+
+    /// Notes that bytes arrived just now, whatever the connection is waiting for.
+    pub(crate) const fn heard_now(&mut self, now: Instant) {
+        self.heard();
+        self.timers.heard = now;
+    }
+
+    /// When bytes arrived last, as far as it was noted.
     pub(crate) const fn heard_at(&self) -> Instant {
         self.timers.heard
     }
@@ -123,7 +180,7 @@ impl<R> Connection<R> {
 
     /// When [`Connection::handle_timeout`] must be called next.
     pub(crate) fn deadline(&self, timings: &Timings) -> Option<Instant> {
-        self.timers.earliest(self.state, timings).map(|(at, _)| at)
+        self.timers.earliest_deadline(self.state, timings)
     }
 
     /// The same for someone who only writes, and therefore cannot tell whether the peer is silent.
@@ -135,7 +192,7 @@ impl<R> Connection<R> {
     pub(crate) fn close_deadline(&self, timings: &Timings) -> Option<Instant> {
         match self.timers.stage {
             Stage::Closing(since) => Some(after(since, timings.close)),
-            Stage::Listening | Stage::Pinged(_) | Stage::Over => None,
+            Stage::Listening | Stage::Heard(_) | Stage::Pinged(_) | Stage::Over => None,
         }
     }
 
