@@ -26,7 +26,7 @@ use crate::{
         deflate::{Agreed, DeflateConfig},
     },
     server::panic_words,
-    websocket::{Alarm, now},
+    websocket::{Alarm, Copied, now},
 };
 
 /// Commands carried out before a frame, or another connection, has its turn.
@@ -187,6 +187,14 @@ impl<H: Handler> Agent<H> {
         let message = desk::take_only_message(&self.place.mailbox)?;
         *left -= 1;
         Some(message)
+    }
+
+    /// Sends the same message, if `send` copies it; whether it did.
+    #[inline]
+    pub(crate) fn send_answer(&self, left: &mut usize, send: impl FnOnce(&Message) -> Copied) -> bool {
+        let sent = *left > 0 && self.commands.is_empty() && desk::send_only_message(&self.place.mailbox, send);
+        *left -= usize::from(sent);
+        sent
     }
 
     /// Whether there may be a next command.

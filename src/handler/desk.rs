@@ -11,10 +11,13 @@ use std::{
     sync::Arc,
 };
 
-use crate::handler::{
-    Message,
-    hub::Hub,
-    mailbox::{Command, Mailbox, SPARE_CAPACITY, take_spare},
+use crate::{
+    handler::{
+        Message,
+        hub::Hub,
+        mailbox::{Command, Mailbox, SPARE_CAPACITY, take_spare},
+    },
+    websocket::Copied,
 };
 
 /// What is on the desk.
@@ -36,8 +39,9 @@ struct Desk {
     /// The hub that one of the commands has no place of, by its address; 0 for none.
     owes: Cell<usize>,
     holds: Cell<Holds>,
-    /// Dropped by the [`Sitting`] if by nobody else.
-    message: Cell<ManuallyDrop<Option<Message>>>,
+    /// The message to be sent; else one that was sent from here, whose memory is for the next one that arrives. Dropped by
+    /// the [`Sitting`] if by nobody else.
+    message: RefCell<ManuallyDrop<Option<Message>>>,
     /// The hub, once it has something to post when the turn ends; dropped by the [`Sitting`] too.
     gathers: Cell<ManuallyDrop<Option<Arc<Hub>>>>,
 }
@@ -50,7 +54,7 @@ thread_local! {
             hub: Cell::new(0),
             owes: Cell::new(0),
             holds: Cell::new(Holds::Nothing),
-            message: Cell::new(ManuallyDrop::new(None)),
+            message: RefCell::new(ManuallyDrop::new(None)),
             gathers: Cell::new(ManuallyDrop::new(None)),
         }
     };
@@ -59,11 +63,13 @@ thread_local! {
 
 impl Desk {
     /// Whether it is this connection's, and nothing waits in its mailbox.
+    #[inline]
     fn is_of(&self, mailbox: &Mailbox) -> bool {
         self.whose.get() == address(mailbox) && !mailbox.has_mail()
     }
 
     /// Whether a command of this connection's would be the first, and may go without a place, while the queue has room.
+    #[inline]
     fn is_first(&self, hub: &Hub, mailbox: &Mailbox) -> bool {
         self.is_of(mailbox) && self.holds.get() == Holds::Nothing && hub.has_room()
     }
@@ -80,8 +86,15 @@ impl Desk {
         command
     }
 
+    /// The message to be sent.
+    #[inline]
     fn take_message(&self) -> Option<Message> {
-        ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(None)))
+        if self.holds.get() == Holds::Message { self.exchange_message(None) } else { None }
+    }
+
+    #[inline]
+    fn exchange_message(&self, message: Option<Message>) -> Option<Message> {
+        ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(message)))
     }
 
     fn take_gatherer(&self) -> Option<Arc<Hub>> {
@@ -91,9 +104,9 @@ impl Desk {
     /// Clears the desk, whatever is on it.
     #[cold]
     fn take_all(&self) -> VecDeque<Command> {
-        self.cleared();
         let mut commands = COMMANDS.try_with(RefCell::take).unwrap_or_default();
         commands.extend(self.take_message().map(Command::Message));
+        self.cleared();
         commands
     }
 
@@ -169,6 +182,9 @@ impl Drop for Sitting {
                 // A broadcast that ends here gives its room back.
                 drop(desk.take_all());
             }
+            if let Some(sent) = desk.exchange_message(None) {
+                sent.recycle();
+            }
             desk.whose.set(0);
             let gathers = desk.take_gatherer();
             if let Some(outer) = self.outer.take() {
@@ -213,12 +229,13 @@ pub(crate) fn is_turn_of(mailbox: &Mailbox) -> bool {
 
 /// Puts down a message that takes no place: the first command of this connection's turn, while the queue has room. What
 /// comes back is for someone else, or for later.
+#[inline]
 pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
     DESK.with(|desk| {
         if !desk.is_first(hub, mailbox) {
             return Err(message);
         }
-        desk.message.set(ManuallyDrop::new(Some(message)));
+        drop(desk.exchange_message(Some(message)));
         desk.owes.set(address(hub));
         desk.holds.set(Holds::Message);
         Ok(())
@@ -250,14 +267,37 @@ pub(crate) fn owed(hub: &Hub) -> usize {
 }
 
 /// Takes what is on the desk if it is a message and nothing else.
+#[inline]
 pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
     DESK.with(|desk| {
         if desk.holds.get() != Holds::Message || desk.whose.get() != address(mailbox) {
             return None;
         }
+        let message = desk.take_message();
         desk.cleared();
-        desk.take_message()
+        message
     })
+}
+
+/// Sends what is on the desk, if it is a message and nothing else, and if `send` copies it; whether it did.
+#[inline]
+pub(crate) fn send_only_message(mailbox: &Mailbox, send: impl FnOnce(&Message) -> Copied) -> bool {
+    DESK.with(|desk| {
+        if desk.holds.get() != Holds::Message || desk.whose.get() != address(mailbox) {
+            return false;
+        }
+        let sent = desk.message.borrow().as_ref().map(send) == Some(Copied::Yes);
+        if sent {
+            desk.cleared();
+        }
+        sent
+    })
+}
+
+/// A message that was sent, whose memory is free.
+#[inline]
+pub(crate) fn take_sent_message() -> Option<Message> {
+    DESK.with(|desk| if desk.holds.get() == Holds::Nothing { desk.exchange_message(None) } else { None })
 }
 
 /// What is on the connection's desk, if it is its turn.
@@ -276,8 +316,9 @@ pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
         if desk.whose.get() != address(mailbox) {
             return Some(Taken::Nothing);
         }
+        let message = desk.take_message();
         desk.cleared();
-        desk.take_message().map(|message| Taken::One(Command::Message(message)))
+        message.map(|message| Taken::One(Command::Message(message)))
     });
     if let Some(taken) = message {
         return taken;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     Utf8Bytes,
-    handler::{Error, OpCode, Result},
+    handler::{Error, OpCode, Result, desk},
     proto::{Opcode, Violation, connection::Payload},
 };
 
@@ -134,23 +134,25 @@ impl Message {
     }
 
     /// What a frame received is to a handler, if it is a message by itself.
+    #[inline]
     pub(crate) fn of(opcode: Opcode, payload: &[u8]) -> Result<Self, Violation> {
-        let mut buffer = SPARE.take();
+        let mut buffer = desk::take_sent_message().map_or_else(|| SPARE.take(), Self::into_data);
         if !suits(&buffer, payload.len()) {
             buffer = Vec::with_capacity(payload.len());
         }
         if opcode == Opcode::Text {
             return Utf8Bytes::owned(payload, buffer).map(Self::Text).map_err(|_| Violation::InvalidUtf8);
         }
+        buffer.clear();
         buffer.extend_from_slice(payload);
         Ok(Self::Binary(buffer))
     }
 
     /// The message has been sent: its memory is for the next one that arrives on this thread.
+    #[inline]
     pub(crate) fn recycle(self) {
-        let mut buffer = self.into_data();
+        let buffer = self.into_data();
         if suits(&buffer, buffer.len()) {
-            buffer.clear();
             // A thread that is ending keeps nothing.
             let _ = SPARE.try_with(|spare| spare.replace(buffer));
         }

@@ -133,7 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                         Ok(message) => self.deliver(message),
                         Err(violation) => self.fault(violation.into()),
                     }
-                    if let Some(answer) = self.agent.answer(&mut left)
+                    if !self.send_answer(&mut left)
+                        && let Some(answer) = self.agent.answer(&mut left)
                         && self.stage == Stage::Open
                     {
                         self.send_message(answer, cx);
@@ -233,7 +234,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         }
     }
 
+    /// Sends the answer to the message that was just received, in the usual case: it is copied from where it lies.
+    #[inline]
+    fn send_answer(&mut self, left: &mut usize) -> bool {
+        let (settings, queued) = (self.agent.settings(), self.inner.queued());
+        let has_room = settings.out_buffer_grow && queued < settings.max_out_buffer && !self.inner.is_crowded();
+        if self.stage != Stage::Open || self.agent.observes() != Observes::Messages || !has_room {
+            return false;
+        }
+        let size = self.fragment_size();
+        self.agent.send_answer(left, |message| {
+            let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+            self.inner.put_copied(opcode, message.as_bytes(), size)
+        })
+    }
+
     /// Sends a message of the application's own.
+    #[inline]
     fn send_message(&mut self, message: Message, cx: &mut Context<'_>) {
         let opcode = message.opcode();
         if self.agent.observes() == Observes::Frames {
@@ -463,6 +480,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         }
     }
 
+    #[inline]
     fn deliver(&mut self, message: Message) {
         let taken = self.agent.call(|handler| handler.on_message(message));
         self.check(taken);

@@ -85,6 +85,7 @@ impl Sender {
         self.send_message(msg.into())
     }
 
+    #[inline]
     fn send_message(&self, message: Message) -> Result<()> {
         let Some(mailbox) = &self.mailbox else {
             let (opcode, payload) = message.into_payload();

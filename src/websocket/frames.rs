@@ -124,9 +124,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
         }
     }
 
+    /// Whether more than the high-water mark is queued.
+    #[inline]
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.queued() >= self.config.limits.high_water
+    }
+
     /// Writes what is queued as far as the transport takes it, if that is more than the high-water mark.
     pub(crate) fn relieve(&mut self, cx: &mut Context<'_>) {
-        if self.queued() >= self.config.limits.high_water {
+        if self.is_crowded() {
             self.write_now(cx);
         }
     }
