@@ -22,6 +22,10 @@ use crate::proto::{Header, codec::encoder::Output};
 /// A payload of this length goes out by reference; a shorter one is cheaper to copy behind its header.
 pub(super) const BY_REFERENCE: usize = 8 * 1024;
 
+/// A longer payload is copied in pieces: at once, it would be by an instruction that takes long to begin (`rep movs`), for 4 KiB
+/// 13 ns longer.
+const COPIED_AT_ONCE: usize = 1024;
+
 /// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
 const MARK_EVERY: u64 = 16 * 1024;
 
@@ -310,6 +314,14 @@ impl Queue {
         self.queued += len as u64;
     }
 
+    #[inline(never)]
+    fn put_pieces(&mut self, payload: &[u8]) {
+        self.small.reserve(payload.len());
+        for piece in payload.chunks(COPIED_AT_ONCE) {
+            self.put(piece);
+        }
+    }
+
     fn reset(&mut self) {
         self.restart();
         self.front.clear();
@@ -349,7 +361,11 @@ impl Output for Queue {
     #[inline]
     fn put_copied(&mut self, header: ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
         self.put_header(header);
-        self.put(payload);
+        if payload.len() <= COPIED_AT_ONCE {
+            self.put(payload);
+        } else {
+            self.put_pieces(payload);
+        }
         self.end_frame();
     }
 
