@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::Sleep;
+use tokio::{task::coop::has_budget_remaining, time::Sleep};
 
 use crate::proto::connection::WentOff;
 
@@ -34,8 +34,10 @@ impl Alarm {
             sleep.as_mut().reset(deadline);
         }
         loop {
+            // Without any of the task's budget tokio's timer does not look who asks: it wakes the task, to be asked again.
+            let asked = has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
-                self.armed = Some(sleep.deadline().into_std());
+                self.armed = asked.then(|| sleep.deadline().into_std());
                 return Poll::Pending;
             }
             if sleep.deadline() >= deadline {

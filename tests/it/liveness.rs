@@ -1,9 +1,16 @@
 //! Keepalive and deadlines, under the paused clock: what they cut, when exactly, and what they must not cut.
 
-use std::{io, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    task::{consume_budget, yield_now},
     time::advance,
 };
 use tokio_test::{assert_pending, task};
@@ -76,6 +83,31 @@ fn a_timer_that_fired_while_nobody_polled_is_not_forgotten() {
             assert_eq!(frames(role, &wire[..len]), [Frame::new(Opcode::Ping, "")], "{role:?}: silent for 50 s");
         });
     }
+}
+
+/// In a task that has used up tokio's budget for the poll, its timers are not set.
+#[test]
+fn a_timer_that_was_asked_without_budget_is_asked_again() {
+    block_on(async {
+        for role in ROLES {
+            let (mut ws, control) = open(role, Config::default());
+            let mut next = task::spawn(ws.next());
+            poll_fn(|cx| {
+                while pin!(consume_budget()).poll(cx).is_ready() {}
+                assert_pending!(next.poll());
+                Poll::Ready(())
+            })
+            .await;
+            yield_now().await;
+            assert!(next.is_woken(), "{role:?}: to ask again");
+            assert_pending!(next.poll());
+            assert!(!next.is_woken(), "{role:?}");
+            advance(20 * SECOND).await;
+            assert!(next.is_woken(), "{role:?}: by the timer");
+            assert_pending!(next.poll());
+            assert_eq!(frames(role, &control.output()), [Frame::new(Opcode::Ping, "")], "{role:?}");
+        }
+    });
 }
 
 /// The clock is not asked for each read: what has arrived counts from when there was nothing more to read. But where the
