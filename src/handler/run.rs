@@ -126,6 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                     return Poll::Pending;
                 }
                 if self.stage == Stage::Open
+                    && self.agent.observes() == Observes::Messages
                     && let Some(message) = self.inner.buffered(Message::of)
                 {
                     turns += 1;

@@ -54,16 +54,18 @@ fn inner_hooks_see_one_inflated_final_frame_a_message() {
     assert_eq!(seen, expected);
 }
 
-/// Below 128 bytes nothing is gained.
+/// Below 128 bytes nothing is gained; hooks see them all the same.
 #[test]
 fn short_messages_go_out_as_they_are() {
-    let (log, _seen) = rig::log();
+    let (log, seen) = rig::log();
     let server = serve(Settings::default(), move |out| DeflateHandler::new(Logged::echo(out, log.clone())));
     let (mut raw, _) = Raw::open(server.address, Some("permessage-deflate"));
     raw.send(0xc1, &payload(b"Hello"));
     assert_eq!(raw.frame(), (0x81, b"Hello".to_vec()));
     raw.send(0x81, b"plain");
     assert_eq!(raw.frame(), (0x81, b"plain".to_vec()));
+    let hooked = ["in TEXT final 5", "out TEXT final 5"];
+    assert_eq!(rig::take(&seen, 4), [hooked, hooked].concat());
 }
 
 /// `fragments_grow` and `fragments_capacity` bound a compressed message's continuation frames.
