@@ -189,7 +189,7 @@ impl<H: Handler> Agent<H> {
         Some(message)
     }
 
-    /// Sends the same message, if `send` copies it; whether it did.
+    /// Sends the answer from where it lies, if `send` copies it; whether it did.
     #[inline]
     pub(crate) fn send_answer(&self, left: &mut usize, send: impl FnOnce(&Message) -> Copied) -> bool {
         let sent = *left > 0 && self.commands.is_empty() && desk::send_only_message(&self.place.mailbox, send);

@@ -23,6 +23,7 @@ use crate::{
 /// What is on the desk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
+    /// Nothing to be done; the memory of a message that was sent may lie there.
     Nothing,
     /// A message to be sent.
     Message,
@@ -123,7 +124,7 @@ pub(crate) fn in_use() -> bool {
     DESK.with(|desk| desk.holds.get() != Holds::Nothing)
 }
 
-/// A connection's turn, until dropped. What is on the desk then is dropped too, and what was gathered is posted.
+/// A connection's turn, until dropped. What is still to be done then is dropped too, and what was gathered is posted.
 #[derive(Debug)]
 pub(crate) struct Sitting {
     /// The turn in which this one began: a callback may run another `WebSocket` to its end.

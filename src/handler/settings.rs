@@ -104,7 +104,8 @@ pub struct Settings {
     /// How long the peer may take after our Close frame, and with it how long a shutdown may take. Default 10 s.
     /// `Duration::ZERO` is no limit: then a peer that never answers keeps its connection, and a shutdown, for ever.
     pub close_timeout: Duration,
-    /// Silence after which a connection is closed with code 1001. Default `Duration::ZERO`, which is none.
+    /// Silence after which a connection is closed with code 1001, counted from when there was nothing more to read. Default
+    /// `Duration::ZERO`, which is none.
     pub idle_timeout: Duration,
 }
 

@@ -15,9 +15,9 @@ use std::time::Duration;
 pub struct Timings {
     /// The whole opening handshake, TLS included, counted once from its beginning and not per read. Default 10 s.
     pub handshake: Duration,
-    /// Silence after which a Ping is sent: the time in which no byte was read, since it was found that there was nothing
-    /// more to read. Default 20 s, below the idle timeouts of common proxies. `None` sends none; then a peer that vanished
-    /// is noticed only when something is sent to it.
+    /// Silence after which a Ping is sent: the time in which no byte was read, counted from when there was nothing more to
+    /// read. Default 20 s, below the idle timeouts of common proxies. `None` sends none; then a peer that vanished is noticed
+    /// only when something is sent to it.
     pub ping_after: Option<Duration>,
     /// How long after that Ping the peer may stay silent. Default 20 s. Any byte counts, not only the Pong. Beyond, a
     /// Close frame with 1011 is tried once, and the connection is cut.

@@ -14,7 +14,7 @@ use crate::{
     Error, Result,
     proto::{
         Awaited, CloseFrame, Fault, Message,
-        connection::{Cause, Connection, Due, Event, Receive, Step},
+        connection::{Cause, Connection, Due, Event, Receive, Step, WentOff},
     },
     websocket::{
         clock::now,
@@ -130,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
     }
 
-    /// The next event, or `Some(Ok(None))`, once, for bytes that were read and not looked at yet.
+    /// The next event, or `Some(Ok(None))` for bytes that were read and that nobody has looked at yet.
     fn poll_step(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Option<Event>>>> {
         let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
@@ -216,6 +216,7 @@ where
                 if self.budget == 0 {
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
+                    self.connection.note_heard(now(), WentOff::NotYet);
                     if self.heed(cx).is_ready() || self.close_is_late() {
                         return Poll::Ready(Turn::Late(Awaited::Close));
                     }
@@ -304,9 +305,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         self.wakers.is_only(cx.waker()) && deadline.is_none_or(|deadline| self.alarm.is_armed(now, deadline))
     }
 
-    /// Bytes arrived. The clock is looked at where the connection waits; at once only for a Pong's round trip.
+    /// Bytes arrived. The clock is looked at where the connection waits; at once only for a Pong's round trip, and where no
+    /// more can be sent, because a connection that is closing has no such note.
     fn heard(&mut self) {
-        if self.connection.awaits_pong() {
+        if self.connection.awaits_pong() || self.transport == Transported::Broken {
             self.connection.heard_now(now());
         } else {
             self.connection.heard();
@@ -332,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 /// What a turn of the loop came to.
 #[derive(Debug)]
 pub(crate) enum Turn<T> {
-    /// Bytes are here, for a caller that looks at them first.
+    /// Bytes were read, and nobody has looked at them yet.
     Read,
     /// Something that arrived.
     Item(T),

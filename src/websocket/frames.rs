@@ -124,13 +124,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
         }
     }
 
-    /// Whether more than the high-water mark is queued.
+    /// Whether as much as the high-water mark is queued, or more.
     #[inline]
     pub(crate) fn is_crowded(&self) -> bool {
         self.queued() >= self.config.limits.high_water
     }
 
-    /// Writes what is queued as far as the transport takes it, if that is more than the high-water mark.
+    /// Writes what is queued as far as the transport takes it, if that is as much as the high-water mark, or more.
     pub(crate) fn relieve(&mut self, cx: &mut Context<'_>) {
         if self.is_crowded() {
             self.write_now(cx);
@@ -183,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
         self.failure.take().map(|error| *error)
     }
 
-    /// When bytes arrived last.
+    /// When bytes arrived last; those of which it was not noted have arrived now.
     pub(crate) fn heard_at(&mut self) -> Instant {
         if self.connection.has_heard() {
             self.connection.note_heard(now(), WentOff::NotYet);

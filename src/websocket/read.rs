@@ -44,7 +44,7 @@ impl Filled {
         if self.decoded > 0 {
             let decoded = std::mem::take(&mut self.decoded);
             if decoded >= self.bytes.len() {
-                // Where its bytes began is known now; once it is forgotten, going back there costs more.
+                // Not advanced: from there, going back to the beginning would cost more.
                 self.bytes.clear();
             } else {
                 self.bytes.advance(decoded);
@@ -122,10 +122,6 @@ impl Input {
     }
 
     fn make_room(&mut self) {
-        if let Self::Blank = self {
-            *self = Self::Buffer(take());
-            return;
-        }
         // The beginning of a header is put aside, so that all of the buffer is free again whatever its place in it.
         let (mut buffer, partial) = match std::mem::take(self) {
             Self::Buffer(mut buffer) => match Partial::of(buffer.left()) {
@@ -136,7 +132,10 @@ impl Input {
                 None => (buffer, Partial::default()),
             },
             Self::Partial(partial) => (take(), *partial),
-            Self::Blank => (take(), Partial::default()),
+            Self::Blank => {
+                *self = Self::Buffer(take());
+                return;
+            }
         };
         let bytes = buffer.settled();
         if !bytes.try_reclaim(READ_BUFFER.saturating_sub(bytes.len())) {

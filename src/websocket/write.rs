@@ -29,7 +29,8 @@ const COPIED_AT_ONCE: usize = 1024;
 /// A frame boundary is remembered after this many bytes at most, so that a Pong waits for no more than that and one frame.
 const MARK_EVERY: u64 = 16 * 1024;
 
-/// Slices of one vectored write, and those that are enough for a single large payload: making many takes a while.
+/// Slices of one vectored write; and those for a single large payload, because making many takes a while: the front, what is
+/// before the payload, the payload, what is behind it.
 const SLICES: usize = 64;
 const FEW_SLICES: usize = 4;
 
@@ -371,14 +372,13 @@ impl Output for Queue {
 
     #[inline]
     fn put_short(&mut self, header: [u8; 2], room: &[[u8; 8]; 3]) {
-        const ROOM: usize = 2 + 24;
+        const MOST: usize = 2 + 24;
         let (start, len) = (self.small.len(), header.len() + usize::from(header[1]));
-        // All of the room at once, so that the queue's length is looked up and noted once.
-        self.small.extend_from_slice(&[0; ROOM]);
-        if let Some(to) = self.small.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<ROOM>) {
+        // The queue grows once, and is filled by words, as they were written: anything else takes longer.
+        self.small.extend_from_slice(&[0; MOST]);
+        if let Some(to) = self.small.get_mut(start..).and_then(<[u8]>::first_chunk_mut::<MOST>) {
             let [one, two, words @ ..] = to;
             [*one, *two] = header;
-            // By words, as they were written: the text alone, or all of the room at once, takes longer.
             for (to, eight) in words.as_chunks_mut().0.iter_mut().zip(room) {
                 *to = *eight;
             }

@@ -52,9 +52,9 @@ enum Stage {
 /// When bytes have arrived, for as long as the clock does not say it better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
-    /// During the call that goes on.
+    /// Since the application asked; of callbacks, which ask for nothing, at any time.
     Now,
-    /// Before it: the application may have taken its time since.
+    /// Before that: it may have taken its time since.
     Before,
 }
 
@@ -74,7 +74,7 @@ impl Timers {
         self.blocked = None;
     }
 
-    /// Without the table of timers, while the ping timer is the only one: what is asked for before each wait.
+    /// When the earliest is due. The usual case, in which the ping timer is the only one, by itself.
     #[inline]
     fn earliest_deadline(&self, state: State, timings: &Timings) -> Option<Instant> {
         match (self.stage, self.blocked, timings.ping_after) {
@@ -151,8 +151,8 @@ impl<R> Connection<R> {
         matches!(self.timers.stage, Stage::Heard(_))
     }
 
-    /// Notes when they arrived: about `now`. Only if the application has had them since, and long enough for the timer to go
-    /// off, it is not known; then they count for nothing, because a Ping too many does no harm.
+    /// Notes when bytes arrived: about `now`. Where the application had its turn since, and the timer went off meanwhile,
+    /// nobody knows; then they count for nothing, because a Ping too many does no harm.
     pub(crate) const fn note_heard(&mut self, now: Instant, timer: WentOff) {
         if let Stage::Heard(heard) = self.timers.stage {
             self.timers.stage = Stage::Listening;
