@@ -75,6 +75,12 @@ impl Desk {
         self.is_of(mailbox) && self.holds.get() == Holds::Nothing && hub.has_room()
     }
 
+    /// Whether a message and nothing else waits to be sent, and by this connection.
+    #[inline]
+    fn holds_only_message_of(&self, mailbox: &Mailbox) -> bool {
+        self.holds.get() == Holds::Message && self.whose.get() == address(mailbox)
+    }
+
     /// What comes back could not be put down: a thread that is ending takes no turns.
     fn push(&self, command: Command) -> Option<Command> {
         let mut command = Some(command);
@@ -271,12 +277,11 @@ pub(crate) fn owed(hub: &Hub) -> usize {
 #[inline]
 pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
     DESK.with(|desk| {
-        if desk.holds.get() != Holds::Message || desk.whose.get() != address(mailbox) {
+        if !desk.holds_only_message_of(mailbox) {
             return None;
         }
-        let message = desk.take_message();
         desk.cleared();
-        message
+        desk.exchange_message(None)
     })
 }
 
@@ -284,7 +289,7 @@ pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
 #[inline]
 pub(crate) fn send_only_message(mailbox: &Mailbox, send: impl FnOnce(&Message) -> Copied) -> bool {
     DESK.with(|desk| {
-        if desk.holds.get() != Holds::Message || desk.whose.get() != address(mailbox) {
+        if !desk.holds_only_message_of(mailbox) {
             return false;
         }
         let sent = desk.message.borrow().as_ref().map(send) == Some(Copied::Yes);

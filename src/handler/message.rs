@@ -77,6 +77,14 @@ impl Message {
         }
     }
 
+    /// The same, as the core names it.
+    pub(crate) const fn data_opcode(&self) -> Opcode {
+        match self {
+            Self::Text(_) => Opcode::Text,
+            Self::Binary(_) => Opcode::Binary,
+        }
+    }
+
     /// The payload, whatever its type, without copying it.
     #[must_use]
     pub fn into_data(self) -> Vec<u8> {

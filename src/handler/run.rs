@@ -235,19 +235,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         }
     }
 
-    /// Sends the answer to the message that was just received, in the usual case: it is copied from where it lies.
+    /// Sends the answer to the message that was just received, in the usual case: it is copied from where it lies. Only
+    /// where nobody looks at frames.
     #[inline]
     fn send_answer(&mut self, left: &mut usize) -> bool {
         let (settings, queued) = (self.agent.settings(), self.inner.queued());
         let has_room = settings.out_buffer_grow && queued < settings.max_out_buffer && !self.inner.is_crowded();
-        if self.stage != Stage::Open || self.agent.observes() != Observes::Messages || !has_room {
+        if self.stage != Stage::Open || !has_room {
             return false;
         }
         let size = self.fragment_size();
-        self.agent.send_answer(left, |message| {
-            let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-            self.inner.put_copied(opcode, message.as_bytes(), size)
-        })
+        self.agent.send_answer(left, |message| self.inner.put_copied(message.data_opcode(), message.as_bytes(), size))
     }
 
     /// Sends a message of the application's own.
@@ -261,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         if !self.has_room(Some(unmasked_len(payload.len())), cx) {
             return;
         }
-        let (size, known) = (self.fragment_size(), if message.is_text() { Opcode::Text } else { Opcode::Binary });
+        let (size, known) = (self.fragment_size(), message.data_opcode());
         match self.inner.put_copied(known, payload, size) {
             Copied::Yes => message.recycle(),
             Copied::No => self.inner.put(proto::Frame::new(known, message.into_payload().1.into_bytes()), size),

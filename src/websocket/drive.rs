@@ -42,10 +42,10 @@ enum Call {
     GoesOn,
 }
 
-/// What a poll for a message came to.
-enum Found {
-    Message(Message),
-    /// More bytes, which may be a message.
+/// What a poll for something came to.
+enum Found<T> {
+    Item(T),
+    /// Bytes were read, and nobody has looked at them yet.
     Bytes,
 }
 
@@ -60,7 +60,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
             }
             // Taken apart and put together: as it is it would be returned through memory, and the message above with it.
             match ready!(self.poll_unusual(cx, call)) {
-                Some(Ok(Found::Message(message))) => return Poll::Ready(Some(Ok(message))),
+                Some(Ok(Found::Item(message))) => return Poll::Ready(Some(Ok(message))),
                 Some(Ok(Found::Bytes)) => call = Call::GoesOn,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
@@ -70,15 +70,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
 
     /// Whatever else may be next.
     #[inline(never)]
-    fn poll_unusual(&mut self, cx: &Context<'_>, call: Call) -> Poll<Option<Result<Found>>> {
+    fn poll_unusual(&mut self, cx: &Context<'_>, call: Call) -> Poll<Option<Result<Found<Message>>>> {
         if call == Call::Begins {
             self.connection.asked();
         }
         loop {
             match ready!(self.poll_step(cx, Side::Reader)) {
-                Some(Ok(Some(Event::Message(message)))) => return Poll::Ready(Some(Ok(Found::Message(message)))),
-                Some(Ok(Some(Event::Ping(_) | Event::Pong(_) | Event::Close(_)))) => {}
-                Some(Ok(None)) => return Poll::Ready(Some(Ok(Found::Bytes))),
+                Some(Ok(Found::Item(Event::Message(message)))) => return Poll::Ready(Some(Ok(Found::Item(message)))),
+                Some(Ok(Found::Item(Event::Ping(_) | Event::Pong(_) | Event::Close(_)))) => {}
+                Some(Ok(Found::Bytes)) => return Poll::Ready(Some(Ok(Found::Bytes))),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
@@ -122,16 +122,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         self.connection.asked();
         loop {
             match ready!(self.poll_step(cx, side)) {
-                Some(Ok(Some(event))) => return Poll::Ready(Some(Ok(event))),
-                Some(Ok(None)) => {}
+                Some(Ok(Found::Item(event))) => return Poll::Ready(Some(Ok(event))),
+                Some(Ok(Found::Bytes)) => {}
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
         }
     }
 
-    /// The next event, or `Some(Ok(None))` for bytes that were read and that nobody has looked at yet.
-    fn poll_step(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Option<Event>>>> {
+    /// The next event, or bytes that may have one.
+    fn poll_step(&mut self, cx: &Context<'_>, side: Side) -> Poll<Option<Result<Found<Event>>>> {
         let both = self.polled_by(side, cx.waker());
         let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
         loop {
@@ -146,9 +146,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
                         Event::Ping(_) => self.write_now(cx),
                         Event::Message(_) | Event::Pong(_) => {}
                     }
-                    return Poll::Ready(Some(Ok(Some(event))));
+                    return Poll::Ready(Some(Ok(Found::Item(event))));
                 }
-                Turn::Read => return Poll::Ready(Some(Ok(None))),
+                Turn::Read => return Poll::Ready(Some(Ok(Found::Bytes))),
                 Turn::Fault(fault) => self.failed(fault),
                 Turn::End => {
                     let error =

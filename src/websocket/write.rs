@@ -161,19 +161,8 @@ impl Queue {
         cx: &mut Context<'_>,
         until: Until,
     ) -> Poll<io::Result<usize>> {
-        // The usual case: headers and small payloads only, one plain write, which takes all of it.
-        let is_plain = until == Until::End && self.large.is_empty() && self.front.len() == self.front_written;
-        let (written, offered) = if is_plain {
-            let small = self.small.get(self.small_written..).unwrap_or_default();
-            (Pin::new(io).poll_write(cx, small), small.len())
-        } else {
-            self.poll_write_slices(io, cx, until)?
-        };
+        let (written, offered) = self.poll_write_slices(io, cx, until)?;
         let written = ready!(written)?;
-        if is_plain && written == offered && written > 0 {
-            self.restart();
-            return Poll::Ready(Ok(written));
-        }
         if written == 0 {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::WriteZero, "the transport accepts no more bytes")));
         }
@@ -191,6 +180,11 @@ impl Queue {
         until: Until,
     ) -> io::Result<(Poll<io::Result<usize>>, usize)> {
         let front = self.front.get(self.front_written..).unwrap_or_default();
+        // The usual case: headers and small payloads only, one plain write.
+        if front.is_empty() && self.large.is_empty() && until == Until::End {
+            let small = self.small.get(self.small_written..).unwrap_or_default();
+            return Ok((Pin::new(io).poll_write(cx, small), small.len()));
+        }
         let (mut few, mut many);
         let slices: &mut [_] = if self.large.len() > 1 {
             many = [IoSlice::new(&[]); SLICES];
@@ -252,6 +246,9 @@ impl Queue {
     fn advance(&mut self, written: usize) {
         let front = written.min(self.front.len() - self.front_written);
         self.front_written += front;
+        if written - front == self.len() {
+            return self.restart();
+        }
         let mut left = written - front;
         self.written += left as u64;
         while let Some(large) = self.large.front_mut() {
@@ -316,10 +313,10 @@ impl Queue {
     }
 
     #[inline(never)]
-    fn put_pieces(&mut self, payload: &[u8]) {
-        self.small.reserve(payload.len());
-        for piece in payload.chunks(COPIED_AT_ONCE) {
-            self.put(piece);
+    fn put_pieces(&mut self, bytes: &[u8]) {
+        self.small.reserve(bytes.len());
+        for piece in bytes.chunks(COPIED_AT_ONCE) {
+            self.small.extend_from_slice(piece);
         }
     }
 
@@ -333,7 +330,11 @@ impl Queue {
 impl Output for Queue {
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        self.small.extend_from_slice(bytes);
+        if bytes.len() <= COPIED_AT_ONCE {
+            self.small.extend_from_slice(bytes);
+        } else {
+            self.put_pieces(bytes);
+        }
         self.queued += bytes.len() as u64;
     }
 
@@ -362,11 +363,7 @@ impl Output for Queue {
     #[inline]
     fn put_copied(&mut self, header: ([u8; Header::MAX_LEN], usize), payload: &[u8]) {
         self.put_header(header);
-        if payload.len() <= COPIED_AT_ONCE {
-            self.put(payload);
-        } else {
-            self.put_pieces(payload);
-        }
+        self.put(payload);
         self.end_frame();
     }
 

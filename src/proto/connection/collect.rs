@@ -352,7 +352,7 @@ fn collected(step: Step<Arrived>) -> Step<Collected> {
 impl Collected {
     /// A message as one frame.
     fn of(message: Message) -> Self {
-        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
+        let opcode = message.opcode();
         Self { fin: true, rsv: Rsv::NONE, opcode, payload: message.into() }
     }
 }

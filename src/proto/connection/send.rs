@@ -68,8 +68,7 @@ impl<R> Connection<R> {
     ) -> Result<(), Misuse> {
         self.step(Transition::SendData)?;
         self.message_sent();
-        let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-        self.put(Frame::new(opcode, message.into_bytes()), how, masks, out);
+        self.put(Frame::new(message.opcode(), message.into_bytes()), how, masks, out);
         Ok(())
     }
 
@@ -100,8 +99,7 @@ impl<R> Connection<R> {
         let payload = message.as_bytes();
         let fits = fits(payload.len()) && out.copies(payload.len());
         if fits {
-            let opcode = if message.is_text() { Opcode::Text } else { Opcode::Binary };
-            self.put_copied(opcode, payload, masks, out);
+            self.put_copied(message.opcode(), payload, masks, out);
         }
         fits
     }

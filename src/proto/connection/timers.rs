@@ -74,15 +74,8 @@ impl Timers {
         self.blocked = None;
     }
 
-    /// When the earliest is due. The usual case, in which the ping timer is the only one, by itself.
-    #[inline]
-    fn earliest_deadline(&self, state: State, timings: &Timings) -> Option<Instant> {
-        match (self.stage, self.blocked, timings.ping_after) {
-            (Stage::Listening, None, Some(silence)) if state == State::Open => Some(after(self.heard, silence)),
-            _ => self.earliest(state, timings).map(|(at, _)| at),
-        }
-    }
-
+    /// Asked for before each wait, and mostly for the instant alone.
+    #[inline(always)]
     fn earliest(&self, state: State, timings: &Timings) -> Option<(Instant, Timer)> {
         let peer = match (self.stage, timings.ping_after) {
             (Stage::Closing(since), _) => Some((after(since, timings.close), Timer::Close)),
@@ -104,11 +97,13 @@ impl Timers {
         earlier(close, self.write(timings))
     }
 
+    #[inline]
     fn write(&self, timings: &Timings) -> Option<(Instant, Timer)> {
         self.blocked.map(|since| (after(since, timings.write), Timer::Write))
     }
 }
 
+#[inline]
 fn earlier(one: Option<(Instant, Timer)>, other: Option<(Instant, Timer)>) -> Option<(Instant, Timer)> {
     match (one, other) {
         (Some(one), Some(other)) => Some(if other.0 < one.0 { other } else { one }),
@@ -180,7 +175,7 @@ impl<R> Connection<R> {
 
     /// When [`Connection::handle_timeout`] must be called next.
     pub(crate) fn deadline(&self, timings: &Timings) -> Option<Instant> {
-        self.timers.earliest_deadline(self.state, timings)
+        self.timers.earliest(self.state, timings).map(|(at, _)| at)
     }
 
     /// The same for someone who only writes, and therefore cannot tell whether the peer is silent.

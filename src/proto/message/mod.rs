@@ -12,6 +12,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::proto::Opcode;
+
 pub(crate) use utf8::Utf8Buffer;
 pub use utf8::{InvalidUtf8, Utf8Bytes};
 
@@ -90,6 +92,14 @@ impl Message {
         match self {
             Self::Text(text) => text.into(),
             Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The opcode of its first frame.
+    pub(crate) const fn opcode(&self) -> Opcode {
+        match self {
+            Self::Text(_) => Opcode::Text,
+            Self::Binary(_) => Opcode::Binary,
         }
     }
 
