@@ -408,6 +408,8 @@ fn what_one_end_sends_the_other_receives() {
             let (here, there) = tokio::io::duplex(pipe);
             let mut config = Config::default();
             config.fragment_size = fragment_size;
+            // The longest message, in fragments of one byte.
+            config.limits.max_fragments = Some(70_000);
             let client = WebSocket::after_handshake(here, Role::Client, config.clone()).expect("it works");
             let server = WebSocket::after_handshake(there, Role::Server, config).expect("it works");
             let exchange = async |mut ws: WebSocket<tokio::io::DuplexStream>, send: &[Message], awaits: &[Message]| {
