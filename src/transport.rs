@@ -73,6 +73,16 @@ impl Transport {
         }
     }
 
+    /// What is written from now on waits for the end of the stream, which follows at once, to share a segment with it
+    /// where the system can do that.
+    pub(crate) fn hold_for_end(&self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Ok(socket) = self.socket() {
+            // Where it fails, it takes two.
+            let _ = SockRef::from(socket).set_tcp_cork(true);
+        }
+    }
+
     /// Whether this is TLS.
     #[must_use]
     pub const fn security(&self) -> Security {
@@ -218,5 +228,22 @@ mod tests {
             assert!(accepted.nodelay().unwrap());
         }
         assert_eq!(nodelay.inherited, INHERITED);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_held_for_the_end_arrives_with_it() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut transport = Transport::tcp(listener.accept().await.unwrap().0);
+        transport.hold_for_end();
+        assert!(SockRef::from(transport.socket().unwrap()).tcp_cork().unwrap());
+        transport.write_all(b"last").await.unwrap();
+        transport.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        peer.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"last");
     }
 }

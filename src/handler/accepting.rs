@@ -65,7 +65,8 @@ pub(super) async fn accept<H: Handler>(
     })
     .await??;
     let collector = agent.collector(agent.settings().masking(Role::Server), agreed.as_ref());
-    let inner = Inner::of_frames(stream, Role::Server, collector, agent.config().clone(), agreed, &input);
+    let mut inner = Inner::of_frames(stream, Role::Server, collector, agent.config().clone(), agreed, &input);
+    inner.set_before_last_write(Transport::hold_for_end);
     Ok((inner, Handshake { request, response, peer_addr: Some(ends.peer), local_addr: ends.local }))
 }
 

@@ -33,7 +33,9 @@ use crate::{
     },
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Entry, Forerunner, Place, close, hold, lend, now, until_cut, while_serving, within},
+    websocket::{
+        Entry, Forerunner, Place, before_last_write, close, hold, lend, now, until_cut, while_serving, within,
+    },
 };
 
 /// Any error, as applications return it from their closure.
@@ -443,6 +445,7 @@ impl<F> Shared<F> {
         };
         let (mut ws, mut request) = self.acceptor.accept_if(stream, Some(arrived), None, entry, room).await?;
         hold(&mut ws, place);
+        before_last_write(&mut ws, Transport::hold_for_end);
         if let Endpoint::Ip(peer) = peer {
             request.extensions_mut().insert(PeerAddr(peer));
         }

@@ -137,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         loop {
             if self.phase != Phase::Open {
                 ready!(self.poll_end(cx));
-                return Poll::Ready(self.failure.take().map(|error| Err(*error)));
+                return Poll::Ready(self.take_failure().map(Err));
             }
             match ready!(self.poll_turn(cx)) {
                 Turn::Item(event) => {
@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     fn close_received(&mut self) {
         if self.transport == Transported::Broken {
             // The peer has said how it ends; that we could not write any more is no news then.
-            self.failure = None;
+            self.take_failure();
         } else {
             let out = self.output.get_or_insert_with(Queue::take);
             self.connection.answer_close(now(), &mut random::mask, &mut **out);
@@ -188,14 +188,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
     fn failed(&mut self, fault: Fault) {
         let out = self.output.get_or_insert_with(Queue::take);
         self.connection.fail(Cause::Fault(fault), now(), &mut random::mask, &mut **out);
-        self.failure = Some(Box::new(fault.into()));
+        self.fail_with(fault.into());
         self.phase = Phase::Flush;
     }
 
     fn lost(&mut self, error: io::Error, phase: Phase) {
         let out = self.output.get_or_insert_with(Queue::take);
         self.connection.fail(Cause::Lost, now(), &mut random::mask, &mut **out);
-        self.failure.get_or_insert_with(|| Box::new(Error::Network(error)));
+        self.fail_first_with(|| Error::Network(error));
         self.phase = phase;
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Phase {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
-    /// Ready at the end; what is left of a failure is in `failure`.
+    /// Ready at the end; what is left of a failure is for `take_failure`.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let done = match self.phase {
@@ -111,6 +111,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         if self.transport == Transported::Broken {
             return Poll::Ready(());
         }
+        if self.queued() > 0
+            && let Some(call) = self.before_last_write.take()
+        {
+            call(&self.io);
+        }
         match ready!(self.poll_write(cx)) {
             Ok(()) => {}
             Err(_) => {
@@ -140,6 +145,75 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             if drained > self.config.limits.max_drain {
                 return Poll::Ready(());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc};
+
+    use tokio::io::ReadBuf;
+
+    use super::*;
+    use crate::{Config, WebSocket, proto::CloseCode};
+
+    /// A transport that writes down what is asked of it.
+    struct Recorder {
+        input: &'static [u8],
+        calls: std::cell::RefCell<Vec<&'static str>>,
+    }
+
+    impl Recorder {
+        fn note(&self, call: &'static str) {
+            self.calls.borrow_mut().push(call);
+        }
+    }
+
+    impl AsyncRead for Recorder {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(std::mem::take(&mut self.input));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Recorder {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            self.note("write");
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.note("shut down");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_transport_is_told_once_that_the_end_follows_the_last_write_rfc_6455_7_1_1() {
+        let close: &[u8] = &[0x88, 0x80, 0, 0, 0, 0];
+        let broken: &[u8] = &[0x83, 0x80, 0, 0, 0, 0];
+        let rows: [(&str, &'static [u8], bool, &[&str]); 4] = [
+            ("the peer closes", close, false, &["told", "write", "shut down"]),
+            ("we close, the peer answers", close, true, &["write", "shut down"]),
+            ("the peer breaks a rule", broken, false, &["told", "write", "shut down"]),
+            ("the peer is gone", &[], false, &["shut down"]),
+        ];
+        for (name, input, we_close, expected) in rows {
+            let recorder = Recorder { input, calls: Vec::new().into() };
+            let config = Arc::new(Config::default());
+            let mut inner = Inner::new(recorder, Role::Server, config, None, &[]);
+            inner.set_before_last_write(|recorder: &Recorder| recorder.note("told"));
+            let mut ws = WebSocket::new(inner);
+            if we_close {
+                ws.close(CloseCode::NORMAL, "").await.unwrap();
+            }
+            while ws.next().await.is_some() {}
+            assert_eq!(*ws.get_ref().calls.borrow(), expected, "{name}");
         }
     }
 }

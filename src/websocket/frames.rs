@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Config, Error,
+    Config,
     proto::{
         CloseFrame, Frame, Opcode, Role,
         codec::encoder::Output,
@@ -176,11 +176,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S, Collector> {
     /// Waits for the transport's end, when frames are no longer read.
     pub(crate) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.poll_end(cx)
-    }
-
-    /// Why writing failed, once.
-    pub(crate) fn take_failure(&mut self) -> Option<Error> {
-        self.failure.take().map(|error| *error)
     }
 
     /// When bytes arrived last; those of which it was not noted have arrived now.

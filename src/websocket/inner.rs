@@ -50,10 +50,9 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) bytes_sent: u64,
     pub(super) reporter: Reporter,
     pub(super) wakers: Wakers,
-    /// What `poll_next` will yield as its last item.
-    pub(super) failure: Option<Box<Error>>,
-    #[expect(clippy::box_collection, reason = "most connections have none, and idle ones are many")]
-    pub(super) subprotocol: Option<Box<String>>,
+    pub(super) rare: Option<Box<Rare>>,
+    /// Tells a transport that can make use of it that the end comes right behind what is written from now on.
+    pub(super) before_last_write: Option<fn(&S)>,
     /// Held for as long as the connection lives, by a server that counts its connections.
     pub(super) place: Option<Place>,
     /// Of a server that ends its connections together, until this one has ended.
@@ -65,6 +64,14 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) transport: Transported,
     /// How messages are compressed from now on, where that was agreed.
     pub(super) compression: Compression,
+}
+
+/// What most connections do not have, so that idle ones have no room for it.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// What `poll_next` will yield as its last item.
+    failure: Option<Error>,
+    subprotocol: Option<String>,
 }
 
 /// One of the connections a server may have, until dropped.
@@ -125,8 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             bytes_sent: 0,
             reporter,
             wakers: Wakers::default(),
-            failure: None,
-            subprotocol: None,
+            rare: None,
+            before_last_write: None,
             place: None,
             entry: None,
             watched: false,
@@ -358,7 +365,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             self.connection.write_lost(now());
             // Behind the peer's Close frame, or another failure, it is no news.
             if self.phase == Phase::Open {
-                self.failure.get_or_insert_with(|| Box::new(Error::Network(copy(error))));
+                self.fail_first_with(|| Error::Network(copy(error)));
             }
             // A reader in another task has the close deadline to watch from now on.
             self.wakers.wake();
@@ -373,7 +380,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         let cause = if lost { Cause::Lost } else { Cause::Timeout(awaited) };
         self.connection.fail(cause, now(), &mut random::mask, &mut **out);
         if self.phase == Phase::Open {
-            self.failure.get_or_insert_with(|| Box::new(Error::Timeout(awaited)));
+            self.fail_first_with(|| Error::Timeout(awaited));
         }
         self.phase = Phase::Cut;
         self.wakers.wake();
@@ -383,7 +390,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         if self.connection.is_open() && self.transport != Transported::Broken {
             return Ok(());
         }
-        Err(match self.failure.as_deref() {
+        Err(match self.rare.as_ref().and_then(|rare| rare.failure.as_ref()) {
             Some(Error::Network(error)) => Error::Network(copy(error)),
             Some(Error::Timeout(awaited)) => Error::Timeout(*awaited),
             _ => Misuse::Closed.into(),
@@ -392,6 +399,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 }
 
 impl<S, R> Inner<S, R> {
+    pub(super) fn fail_with(&mut self, failure: Error) {
+        self.rare.get_or_insert_default().failure = Some(failure);
+    }
+
+    /// A failure before this one stays.
+    pub(super) fn fail_first_with(&mut self, failure: impl FnOnce() -> Error) {
+        self.rare.get_or_insert_default().failure.get_or_insert_with(failure);
+    }
+
+    /// Why the connection failed, once.
+    pub(crate) fn take_failure(&mut self) -> Option<Error> {
+        self.rare.as_mut()?.failure.take()
+    }
+
+    pub(super) fn set_subprotocol(&mut self, subprotocol: Option<String>) {
+        if subprotocol.is_some() {
+            self.rare.get_or_insert_default().subprotocol = subprotocol;
+        }
+    }
+
+    pub(super) fn subprotocol(&self) -> Option<&str> {
+        self.rare.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// Calls this, once, before the last write to the transport, if the end follows at once.
+    pub(crate) fn set_before_last_write(&mut self, call: fn(&S)) {
+        self.before_last_write = Some(call);
+    }
+
     pub(crate) fn queued(&self) -> usize {
         self.output.as_ref().map_or(0, |out| out.len())
     }

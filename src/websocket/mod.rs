@@ -349,7 +349,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 
     /// The subprotocol that the opening handshake agreed on (RFC 6455 section 1.9).
     pub fn subprotocol(&self) -> Option<&str> {
-        self.inner.peek().subprotocol.as_deref().map(String::as_str)
+        self.inner.peek().subprotocol()
     }
 
     /// The transport, to look at. Reading from it or writing to it breaks the connection.
@@ -361,6 +361,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 /// Keeps a server's place taken for as long as the connection lives.
 pub(crate) fn hold<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>, place: Option<Place>) {
     ws.inner.get().place = place;
+}
+
+/// Has this called once, before the last write to the transport, if the end follows at once.
+pub(crate) fn before_last_write<S: AsyncRead + AsyncWrite + Unpin>(ws: &mut WebSocket<S>, call: fn(&S)) {
+    ws.inner.get().set_before_last_write(call);
 }
 
 /// Enters a connection that has just opened among those that its server ends together.

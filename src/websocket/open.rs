@@ -120,8 +120,7 @@ async fn turn_away<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, config: &Co
 /// What a handshake has agreed on, and what was read behind it.
 #[derive(Debug)]
 struct Answer {
-    #[expect(clippy::box_collection, reason = "as the connection has it")]
-    subprotocol: Option<Box<String>>,
+    subprotocol: Option<String>,
     agreed: Option<Agreed>,
     read_ahead: BytesMut,
 }
@@ -129,7 +128,7 @@ struct Answer {
 impl Answer {
     fn open<S: AsyncRead + AsyncWrite + Unpin>(self, stream: S, role: Role, config: Arc<Config>) -> Inner<S> {
         let mut inner = Inner::new(stream, role, config, self.agreed, &self.read_ahead);
-        inner.subprotocol = self.subprotocol;
+        inner.set_subprotocol(self.subprotocol);
         inner
     }
 }
@@ -290,13 +289,12 @@ pub(crate) fn open<S: AsyncRead + AsyncWrite + Unpin>(
     response: &Response<()>,
 ) -> WebSocket<S> {
     let mut inner = Inner::new(stream, role, config, agreed, read_ahead);
-    inner.subprotocol = named(response.headers().get(header::SEC_WEBSOCKET_PROTOCOL));
+    inner.set_subprotocol(named(response.headers().get(header::SEC_WEBSOCKET_PROTOCOL)));
     WebSocket::new(inner)
 }
 
-#[expect(clippy::box_collection, reason = "as the connection has it")]
-fn named(subprotocol: Option<&HeaderValue>) -> Option<Box<String>> {
-    subprotocol.and_then(|value| value.to_str().ok()).map(|name| Box::new(name.into()))
+fn named(subprotocol: Option<&HeaderValue>) -> Option<String> {
+    subprotocol.and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// The deadline of an opening handshake, counted once from its beginning.
