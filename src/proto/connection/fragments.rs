@@ -56,7 +56,7 @@ impl Fragments {
     }
 
     /// Unmasks their payloads in the same `input` and appends them, to be judged when the message is finished, or else here.
-    pub(super) fn append(&self, mut input: &mut [u8], masking: Masking, body: &mut Assembler) -> Result<(), Violation> {
+    pub(super) fn append(&self, mut input: &[u8], masking: Masking, body: &mut Assembler) -> Result<(), Violation> {
         body.continued(u64::from(self.count) - u64::from(self.opcode != Opcode::Continuation));
         if self.fin {
             body.make_last_room(self.payload_len);
@@ -65,12 +65,8 @@ impl Fragments {
         }
         for _ in 0..self.count {
             let Some((header, _)) = decode_fragment(input, masking) else { break };
-            let Some((frame, rest)) = input.split_at_mut_checked(header.end) else { break };
-            let payload = frame.get_mut(header.len..).unwrap_or_default();
-            if let Some(mask) = header.mask {
-                mask.apply(payload, 0);
-            }
-            body.append(payload);
+            let Some((frame, rest)) = input.split_at_checked(header.end) else { break };
+            body.append_masked(frame.get(header.len..).unwrap_or_default(), header.mask);
             input = rest;
         }
         if self.fin { Ok(()) } else { body.validate() }

@@ -75,6 +75,18 @@ impl Assembler {
         }
     }
 
+    /// The same, unmasked where it goes: other than behind a header, words do not cross the processor's lines there.
+    pub(crate) fn append_masked(&mut self, piece: &[u8], mask: Option<Mask>) {
+        let start = self.len();
+        self.append(piece);
+        let Some(mask) = mask else { return };
+        let piece = match &mut self.body {
+            Body::Text(buffer) => buffer.appended(start),
+            Body::Binary(buffer) => buffer.get_mut(start..).unwrap_or_default(),
+        };
+        mask.apply(piece, 0);
+    }
+
     /// Judges what was appended, if this is text.
     pub(crate) fn validate(&mut self) -> Result<(), Violation> {
         match &mut self.body {
