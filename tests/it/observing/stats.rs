@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::duplex;
-use wireline::{Client, Config, Message, Role, WebSocket, server::Acceptor};
+use wireline::{Config, Message, Role, WebSocket, server::Acceptor};
 
 use crate::scripted::{ROLES, block_on, close, encode, open, ping, polled, pong, quiet, text};
 
@@ -112,7 +112,7 @@ fn both_ends_know_what_compression_came_to() {
     use wireline::proto::deflate::DeflateConfig;
     block_on(async {
         let (here, there) = duplex(1024 * 1024);
-        let client = Client::new("ws://example.com/").unwrap().deflate(DeflateConfig::default()).unwrap();
+        let client = wireline::Client::new("ws://example.com/").unwrap().deflate(DeflateConfig::default()).unwrap();
         let server = Acceptor::new().deflate(DeflateConfig::default()).unwrap();
         let (client, server) = tokio::join!(client.connect_over(here), server.accept(there));
         let ((mut client, _), (mut server, _)) = (client.unwrap(), server.unwrap());

@@ -157,6 +157,7 @@ impl Row {
 
     /// The connection opens with a handshake, in which a client offers the one value of `Sec-WebSocket-Extensions` and a
     /// server answers the other.
+    #[cfg(feature = "deflate")]
     pub(crate) fn extensions(self, offer: &'static str, answer: &'static str) -> Self {
         Self { extensions: Some((offer, answer)), ..self }
     }
