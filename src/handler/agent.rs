@@ -314,7 +314,8 @@ impl<H: Handler> Agent<H> {
     /// Ends a turn that comes to waiting; `false` if there is something to do before.
     pub(crate) fn end_turn(&mut self, cx: &Context<'_>) -> bool {
         let mailbox = &self.place.mailbox;
-        if !self.commands.is_empty() || desk::in_use() || !(mailbox.is_parked() || mailbox.park(cx.waker())) {
+        let busy = desk::in_use() && desk::is_turn_of(mailbox);
+        if !self.commands.is_empty() || busy || !(mailbox.is_parked() || mailbox.park(cx.waker())) {
             return false;
         }
         if self.commands.capacity() > 0 {

@@ -276,8 +276,10 @@ impl Hub {
         let number = lines.broadcasts;
         lines.broadcasts += 1;
         let late = OwnerCommand::Late { broadcast: Arc::clone(&broadcast), number };
-        let waker = if lines.connecting > 0 { lines.post(late) } else { None };
         let everyone = lines.everyone();
+        // A `WebSocket` that waits for its first command has one now, although there is nobody to carry it out.
+        let is_first = everyone.is_empty() && lines.commands.is_empty() && self.owner == Owner::WebSocket;
+        let waker = if lines.connecting > 0 || is_first { lines.post(late) } else { None };
         drop(lines);
         wake(waker);
         let Some(broadcast) = self.gather(broadcast, &everyone, except) else { return };
@@ -334,12 +336,15 @@ impl Hub {
     pub(crate) fn next(&self, waker: &Waker) -> Option<OwnerCommand> {
         let mut lines = self.lines();
         let command = lines.commands.pop_front();
-        match &command {
-            Some(OwnerCommand::Connect { .. }) => lines.connecting -= 1,
-            Some(_) => {}
-            None => lines.waker = Some(waker.clone()),
+        if command.is_none() {
+            lines.waker = Some(waker.clone());
         }
         command
+    }
+
+    /// A client connection that was asked for is not made.
+    pub(crate) fn connect_dropped(&self) {
+        self.lines().connecting -= 1;
     }
 
     pub(crate) fn has_commands(&self) -> bool {
@@ -364,6 +369,9 @@ impl Hub {
     /// `since` is when it was asked for, where that was before now.
     pub(crate) fn join(self: &Arc<Self>, since: Option<u64>) -> Place {
         let mut lines = self.lines();
+        if since.is_some() {
+            lines.connecting -= 1;
+        }
         let token = lines.slots.take();
         let id = lines.free_id();
         let made = lines.broadcasts;
@@ -460,4 +468,23 @@ impl Drop for Place {
 /// Sends a command to the connection that a timeout belongs to.
 pub(crate) fn post_to(hub: &Hub, mailbox: &Weak<Mailbox>, command: Command) -> Posted {
     mailbox.upgrade().map_or(Posted::Dropped, |mailbox| hub.post(&mailbox, command))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The owner has taken the wish for a connection, and is about to make it, when another thread broadcasts.
+    #[test]
+    fn a_broadcast_reaches_a_connection_that_is_being_made_s3_8() {
+        let hub = Hub::new(Settings::default(), Owner::WebSocket);
+        hub.connect(Url::parse("ws://localhost").unwrap(), None).unwrap();
+        let Some(OwnerCommand::Connect { since, .. }) = hub.next(Waker::noop()) else { panic!("no wish") };
+        let permit = hub.take_permit(Patience::Never).unwrap();
+        hub.broadcast(Everyone::Ping(bytes::Bytes::new()), permit, None);
+        let place = hub.join(Some(since));
+        let Some(OwnerCommand::Late { broadcast, number }) = hub.next(Waker::noop()) else { panic!("not passed on") };
+        hub.pass_on(&broadcast, number);
+        assert!(place.mailbox.has_mail());
+    }
 }

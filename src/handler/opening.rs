@@ -22,10 +22,10 @@ use crate::{
         mailbox::Command,
         run::Session,
     },
-    proto::connection::after,
+    proto::connection::{Collector, after},
     tls::TlsAcceptor,
     transport::Transport,
-    websocket::{Alarm, now},
+    websocket::{Alarm, Inner, now},
 };
 
 /// Where a connection comes from.
@@ -93,14 +93,23 @@ async fn open<H: Handler>(mut agent: Agent<H>, origin: Origin) -> Opened<H> {
         },
         Origin::Asked(url, place) => match dialing::dial(&mut agent, &url, place, deadline).await {
             Ok((inner, Ok(shake))) => Opened::Session(Session::new(agent, inner, shake)),
-            Ok((inner, Err(refused))) => Opened::Session(Session::refused(agent, inner, refused)),
+            Ok((inner, Err(refused))) => Box::pin(end_refused(agent, inner, refused)).await,
             Err(unopened) => {
                 let failure = unopened.tell(&mut agent);
-                assert!(!agent.settings().panic_on_new_connection, "Unable to connect to {url}");
+                let panics = failure.is_some() && agent.settings().panic_on_new_connection;
+                assert!(!panics, "Unable to connect to {url}");
                 Opened::Failed(agent, failure)
             }
         },
     }
+}
+
+/// A connection that opened for the peer, but not for the handler.
+async fn end_refused<H: Handler>(agent: Agent<H>, inner: Inner<Transport, Collector>, refused: Raised) -> Opened<H> {
+    let failure = refused.error().repeat();
+    let mut session = Session::refused(agent, inner, refused);
+    poll_fn(|cx| session.poll(cx)).await;
+    Opened::Failed(session.into_agent(), Some(failure))
 }
 
 /// Why a connection did not open.

@@ -178,7 +178,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
                 Poll::Pending => false,
             };
             if ended && self.is_over() {
-                contain("factory", || self.factory.on_shutdown());
+                self.call(Factory::on_shutdown);
                 assert!(
                     self.stage != Stage::ShuttingDown || !self.hub.rules.settings.panic_on_shutdown,
                     "The WebSocket has shut down, and panic_on_shutdown is on."
@@ -199,6 +199,9 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
 
     fn carry_out(&mut self, command: OwnerCommand) {
         if self.stage == Stage::ShuttingDown {
+            if let OwnerCommand::Connect { .. } = command {
+                self.hub.connect_dropped();
+            }
             return;
         }
         self.stage = Stage::Running;
@@ -225,8 +228,16 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         };
         let place = self.hub.join(Some(since));
         let sender = Sender::of(&self.hub, &place.mailbox);
-        if let Some(handler) = contain("factory", || self.factory.client_connected(sender)) {
+        if let Some(handler) = self.call(|factory| factory.client_connected(sender)) {
             self.start(handler, place, Origin::Asked(url, room));
+        }
+    }
+
+    fn call<T>(&mut self, callback: impl FnOnce(&mut F) -> T) -> Option<T> {
+        if self.hub.rules.settings.panic_on_internal {
+            Some(callback(self.factory))
+        } else {
+            contain("factory", || callback(self.factory))
         }
     }
 
@@ -274,7 +285,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         }
         let place = self.hub.join(None);
         let sender = Sender::of(&self.hub, &place.mailbox);
-        if let Some(handler) = contain("factory", || self.factory.server_connected(sender)) {
+        if let Some(handler) = self.call(|factory| factory.server_connected(sender)) {
             let origin = Origin::Accepted(stream, ends, self.tls.clone());
             self.start(handler, place, origin);
         }
@@ -305,7 +316,7 @@ impl<'a, F: Factory, P: Pool<F::Handler>> Owner<'a, F, P> {
         if self.failure.is_none() {
             self.failure = failure;
         }
-        contain("factory", || self.factory.connection_lost(handler));
+        self.call(|factory| factory.connection_lost(handler));
         drop(place);
     }
 }

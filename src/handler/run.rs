@@ -41,6 +41,9 @@ pub(crate) struct Session<S, H> {
     reassembly: Reassembly,
     stage: Stage,
     on_close: Due,
+    on_shutdown: Due,
+    /// Control frames queued in a row beyond `max_out_buffer`.
+    beyond: u16,
 }
 
 /// Where the connection stands, as its handler sees it.
@@ -53,7 +56,7 @@ enum Stage {
     Failing,
 }
 
-/// Whether `on_close` has to be called yet.
+/// Whether a callback that is called once has to be called yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Yes,
@@ -62,33 +65,25 @@ enum Due {
 
 impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     pub(crate) fn new(agent: Agent<H>, inner: Inner<S, Collector>, shake: Handshake) -> Self {
-        Self {
-            agent,
-            inner,
-            opening: Some(Box::new(shake)),
-            reassembly: Reassembly::default(),
-            stage: Stage::Open,
-            on_close: Due::Yes,
-        }
+        Self::with(agent, inner, Some(Box::new(shake)), Due::Yes)
+    }
+
+    fn with(agent: Agent<H>, inner: Inner<S, Collector>, opening: Option<Box<Handshake>>, on_close: Due) -> Self {
+        let (reassembly, stage) = (Reassembly::default(), Stage::Open);
+        Self { agent, inner, opening, reassembly, stage, on_close, on_shutdown: Due::Yes, beyond: 0 }
     }
 
     /// A connection whose handler refused the response that opened it: it is closed without having been open.
     pub(crate) fn refused(agent: Agent<H>, inner: Inner<S, Collector>, why: Raised) -> Self {
-        let mut session = Self {
-            agent,
-            inner,
-            opening: None,
-            reassembly: Reassembly::default(),
-            stage: Stage::Open,
-            on_close: Due::No,
-        };
-        match Remedy::of(why.error()) {
+        let mut session = Self::with(agent, inner, None, Due::No);
+        let (remedy, reason) = (Remedy::of(why.error()), why.reason());
+        session.agent.tell(|handler| handler.on_error(why.into_error()));
+        match remedy {
             Remedy::Cut => session.inner.end_now(),
-            Remedy::Close(code) => session.close(Frame::close(code, &why.reason())),
-            Remedy::Nothing => session.close(Frame::close(CloseCode::Error, &why.reason())),
+            Remedy::Close(code) => session.close(Frame::close(code, &reason)),
+            Remedy::Nothing => session.close(Frame::close(CloseCode::Error, &reason)),
         }
         session.stage = Stage::Failing;
-        session.agent.tell(|handler| handler.on_error(why.into_error()));
         session
     }
 
@@ -344,7 +339,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         self.inner.relieve(cx);
         let settings = self.agent.settings();
         let queued = self.inner.queued();
-        let details = if queued >= settings.max_out_buffer {
+        let is_full = queued >= settings.max_out_buffer;
+        self.beyond = if is_full && data.is_none() { self.beyond + 1 } else { 0 };
+        let details = if is_full && (data.is_some() || self.beyond > MAX_BEYOND) {
             "the peer reads too slowly: max_out_buffer bytes are unsent"
         } else if !settings.out_buffer_grow
             && data.is_some_and(|len| queued.saturating_add(len) > settings.out_buffer_capacity)
@@ -387,7 +384,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
     }
 
     fn shutdown(&mut self) {
-        self.agent.tell(Handler::on_shutdown);
+        if std::mem::replace(&mut self.on_shutdown, Due::No) == Due::Yes {
+            self.agent.tell(Handler::on_shutdown);
+        }
         if self.stage == Stage::Open {
             self.close(Frame::close(CloseCode::Away, "Shutting down."));
         }
@@ -574,6 +573,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         }
     }
 }
+
+/// A heartbeat beside a message that is too long for its buffer is no fault; more than this without room is.
+const MAX_BEYOND: u16 = 64;
 
 const FINAL: Bits = Bits { fin: true, rsv: Rsv::NONE };
 

@@ -271,7 +271,11 @@ impl Sender {
             Target::All => self.everyone(Everyone::Cancel(timeout.key), None),
             Target::One(mailbox) => {
                 self.hub.take_room(Patience::Block)?;
-                if post_to(&self.hub, &mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
+                // One of another `WebSocket` has no place of ours to give back.
+                let ours = mailbox.upgrade().is_some_and(|mailbox| {
+                    self.hub.find(mailbox.id).is_some_and(|found| Arc::ptr_eq(&found, &mailbox))
+                });
+                if !ours || post_to(&self.hub, &mailbox, Command::Cancel(timeout.key)) == Posted::Dropped {
                     self.hub.give_room(1);
                 }
                 Ok(())

@@ -96,7 +96,7 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Bytes that may wait to be sent; while there are as many, a further data frame is
     /// [`ErrorKind::Capacity`](crate::handler::ErrorKind::Capacity) and the connection ends. Default 16 MiB. 0 counts as 1.
-    /// One message may exceed it alone, so that it is no limit on what can be sent.
+    /// One message may exceed it alone, so that it is no limit on what can be sent; so may 64 Pings or Pongs.
     pub max_out_buffer: usize,
     /// How long a connection may take from the accept, or the call that makes it, until it is open, TLS included. Default
     /// 10 s. `Duration::ZERO` is no limit: then silent peers hold their places for ever.

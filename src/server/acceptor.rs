@@ -425,7 +425,8 @@ impl Acceptor {
     }
 
     fn strip_prefix(&self, request: &mut Request<()>) -> Result<(), Refusal> {
-        if let Some(prefix) = &self.prefix {
+        // `OPTIONS *` asks about the server, whatever is below the prefix (RFC 9110 §9.3.7).
+        if let Some(prefix) = self.prefix.as_ref().filter(|_| request.uri().path() != "*") {
             *request.uri_mut() = below(prefix, request.uri()).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND))?;
         }
         Ok(())

@@ -48,8 +48,11 @@ impl ProxyProtocol {
         if !self.is_expected(endpoint, trusted) {
             return Ok((endpoint, Evidence::Socket));
         }
-        let header = read(stream).await?;
-        Ok(header.source().map_or((endpoint, Evidence::Socket), |source| (source.into(), Evidence::ProxyProtocol)))
+        Ok(match read(stream).await? {
+            ProxyHeader::Local => (endpoint, Evidence::Socket),
+            // Somebody's, whom the proxy does not name. It is not the proxy, whose word would be taken for who it is.
+            header => (header.source().map_or(Endpoint::Unknown, Endpoint::Ip), Evidence::ProxyProtocol),
+        })
     }
 }
 

@@ -169,7 +169,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Inner<S> {
         }
         self.start_close(Some(frame));
         let both = self.polled_by(Side::Writer, cx.waker());
-        self.write_now(&mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker));
+        let cx = &mut both.as_ref().map_or_else(|| Context::from_waker(cx.waker()), Context::from_waker);
+        self.write_now(cx);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -217,8 +218,11 @@ where
                     // Other tasks first. Nothing is flushed for that, and the input stays where it is.
                     self.budget = FRAMES_PER_POLL;
                     self.connection.note_heard(now(), WentOff::NotYet);
-                    if self.heed(cx).is_ready() || self.close_is_late() {
+                    if self.heed(cx).is_ready() {
                         return Poll::Ready(Turn::Late(Awaited::Close));
+                    }
+                    if let Some(awaited) = self.overdue(cx) {
+                        return Poll::Ready(Turn::Late(awaited));
                     }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -266,10 +270,12 @@ where
         {
             let read = ready!(poll_read_buf(io, cx, spare.buf()))?;
             self.bytes_received += read as u64;
+            self.ended |= read == 0;
             return Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Direct(read) }));
         }
         let read = ready!(poll_read_buf(io, cx, self.input.room()))?;
         self.bytes_received += read as u64;
+        self.ended |= read == 0;
         Poll::Ready(Ok(if read == 0 { Read::End } else { Read::Buffered }))
     }
 }
@@ -285,14 +291,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             if self.is_alarm_set(cx) {
                 return Poll::Pending;
             }
-            let due = match self.poll_alarm(cx, Watch::All) {
+            match self.poll_alarm(cx, Watch::All) {
+                Poll::Ready(Due::Ping) => {}
+                Poll::Ready(Due::Late(awaited)) => return Poll::Ready(awaited),
                 // The timer says nothing in a task that has used up its budget of tokio's, reading without end.
-                Poll::Pending if self.close_is_late() => Due::Late(Awaited::Close),
-                due => ready!(due),
-            };
-            match due {
-                Due::Ping => {}
-                Due::Late(awaited) => return Poll::Ready(awaited),
+                Poll::Pending => return self.overdue(cx).map_or(Poll::Pending, Poll::Ready),
             }
         }
     }
@@ -325,9 +328,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         }
     }
 
-    /// The clock itself, for when the timer cannot be asked: a peer that always has more to read must not put the end off.
-    fn close_is_late(&self) -> bool {
-        self.connection.close_deadline(&self.config.timings).is_some_and(|deadline| now() >= deadline)
+    /// The clock itself, for when the timer cannot be asked: a peer that always has more to read must put neither the end
+    /// off nor the deadline for what it does not read.
+    fn overdue(&mut self, cx: &mut Context<'_>) -> Option<Awaited> {
+        if self.connection.write_deadline(&self.config.timings).is_none_or(|deadline| now() < deadline) {
+            return None;
+        }
+        self.write_now(cx);
+        match self.connection.handle_write_timeout(now(), &self.config.timings) {
+            Some(Due::Late(awaited)) => Some(awaited),
+            Some(Due::Ping) | None => None,
+        }
     }
 }
 

@@ -66,7 +66,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             match ready!(self.poll_alarm(cx, Watch::All)) {
                 Due::Ping => {}
                 // Not a failure of its own: both Close frames have passed, or the failure is known.
-                Due::Late(_) => self.enter(Phase::Cut),
+                Due::Late(_) => {
+                    if let Some(entry) = &self.entry {
+                        entry.late();
+                    }
+                    self.enter(Phase::Cut);
+                }
             }
         }
     }
@@ -128,6 +133,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
 
     /// Reads until the peer's end, or until it has sent more than it may.
     fn poll_drain(&mut self, cx: &mut Context<'_>, mut drained: u32) -> Poll<()> {
+        if self.ended {
+            return Poll::Ready(());
+        }
         loop {
             self.input.discard();
             match poll_read_buf(Pin::new(&mut self.io), cx, self.input.room()) {

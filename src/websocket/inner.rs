@@ -59,6 +59,8 @@ pub(crate) struct Inner<S, R = Receiver> {
     pub(super) entry: Option<Arc<Entry>>,
     /// Whether the entry knows whom to wake.
     watched: bool,
+    /// Whether the peer's end was read: not every transport says it twice.
+    pub(super) ended: bool,
     pub(super) phase: Phase,
     pub(super) budget: u16,
     pub(super) transport: Transported,
@@ -137,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             place: None,
             entry: None,
             watched: false,
+            ended: false,
             phase: Phase::Open,
             budget: FRAMES_PER_POLL,
             transport: Transported::Flushed,

@@ -348,13 +348,20 @@ async fn a_peer_that_is_late_for_its_own_close_deadline_counts_as_forced() {
     let server = Server::bind("127.0.0.1:0").await.unwrap().tracker(&tracker).config(config).unwrap();
     let address = server.local_addr().unwrap();
     let client = async {
-        let silent = raw(address, "/").await;
-        let drained = tracker.drain(NEVER).await;
-        drop(silent);
-        drained
+        let (_silent, mut answering) = (raw(address, "/").await, raw(address, "/").await);
+        // It answers, but never ends its stream.
+        let answer = async {
+            answering.read_exact(&mut [0; 4]).await.unwrap();
+            answering.write_all(b"\x88\x80\0\0\0\0").await.unwrap();
+            std::future::pending().await
+        };
+        tokio::select! {
+            drained = tracker.drain(NEVER) => drained,
+            () = answer => unreachable!(),
+        }
     };
     let (_, drained) = tokio::join!(server.serve(|mut ws, _| async move { hear(&mut ws).await }), client);
-    assert_eq!(counts(drained), (0, 1));
+    assert_eq!(counts(drained), (0, 2));
 }
 
 #[tokio::test]

@@ -359,3 +359,24 @@ fn both_halves_are_woken_by_whatever_they_wait_for() {
         }
     });
 }
+
+/// The writer begins to close and is gone: the reader, who waits already, watches the close deadline from then on.
+#[test]
+fn a_close_that_was_begun_and_dropped_is_watched_by_the_reader_that_waits() {
+    block_on(async {
+        for (keepalive, role) in [true, false].into_iter().flat_map(|keepalive| ROLES.map(|role| (keepalive, role))) {
+            let (ws, control) = open(role, if keepalive { Config::default() } else { quiet() });
+            let (mut sink, mut stream) = ws.split();
+            let start = now();
+            let mut next = task::spawn(stream.next());
+            assert_pending!(next.poll(), "{role:?}");
+            let mut closing = task::spawn(SinkExt::<Message>::close(&mut sink));
+            assert_pending!(closing.poll(), "{role:?}");
+            drop(closing);
+            assert_eq!(frames(role, &control.output()), [close(1000, "")], "{role:?}");
+            assert!(next.is_woken(), "{role:?}: the reader learns of it");
+            assert!(matches!(next.await, Some(Err(Error::Timeout(Awaited::Close)))), "{role:?}");
+            assert_eq!(seconds(start), 10.0, "{role:?}, keepalive {keepalive}");
+        }
+    });
+}

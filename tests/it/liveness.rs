@@ -3,13 +3,13 @@
 use std::{
     future::{Future, poll_fn},
     io,
-    pin::pin,
-    task::Poll,
+    pin::{Pin, pin},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
     task::{consume_budget, yield_now},
     time::advance,
 };
@@ -582,4 +582,63 @@ fn a_frame_of_a_thousand_bytes_may_take_an_hour() {
         let (message, ()) = tokio::join!(ws.next(), trickle);
         assert_eq!(message.unwrap().unwrap().len(), 1000);
     });
+}
+
+/// It always has more to read, so that the timer is never waited for.
+#[test]
+fn a_peer_that_floods_and_never_reads_is_cut_at_the_write_deadline() {
+    for role in ROLES {
+        block_on(async {
+            let (mut ws, control) = open(role, quiet());
+            control.room(3);
+            control.arrive_for_ever(encode(role, (0..1000).map(|_| ping("x"))));
+            let start = now();
+            let mut next = task::spawn(ws.next());
+            let ended = loop {
+                match next.poll() {
+                    Poll::Ready(ended) => break ended,
+                    Poll::Pending => advance(SECOND).await,
+                }
+                assert!(seconds(start) < 40.0, "{role:?}: still open");
+            };
+            assert!(matches!(ended, Some(Err(Error::Timeout(Awaited::Write)))), "{role:?}: {ended:?}");
+            assert_eq!(seconds(start), 30.0, "{role:?}");
+        });
+    }
+}
+
+/// A transport that is at its end, which it says once.
+struct Unfused(Option<()>);
+
+impl AsyncRead for Unfused {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.take().map_or(Poll::Pending, |()| Poll::Ready(Ok(())))
+    }
+}
+
+impl AsyncWrite for Unfused {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn a_transport_that_has_ended_is_not_read_again() {
+    for role in ROLES {
+        block_on(async {
+            let mut ws = WebSocket::after_handshake(Unfused(Some(())), role, Config::default()).unwrap();
+            let start = now();
+            let ended = ws.next().await;
+            assert!(matches!(ended, Some(Err(Error::Network(_)))), "{role:?}: {ended:?}");
+            assert_eq!(seconds(start), 0.0, "{role:?}");
+        });
+    }
 }

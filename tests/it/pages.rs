@@ -261,6 +261,9 @@ async fn peer_and_path_prefix_are_those_of_websockets() {
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         assert_eq!((head.split(' ').nth(1), body), (Some(&*status.to_string()), expected), "{path}");
     }
+    // It asks about the server, whatever is below the prefix (RFC 9110 §9.3.7).
+    let answer = serving.answer("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
 }
 
 #[tokio::test]

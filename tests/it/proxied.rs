@@ -90,6 +90,7 @@ fn loopback() -> TrustedProxies {
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 198.51.100.1 51234 443\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc6\x33\x64\x01\xc8\x22\x01\xbb";
+const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn proxy_protocol_is_read_where_it_must_be_there_and_refused_elsewhere() {
         (ProxyProtocol::Required, nobody(), V1, client),
         (ProxyProtocol::Required, nobody(), V2, client),
         (ProxyProtocol::Required, nobody(), LOCAL, socket),
-        (ProxyProtocol::Required, nobody(), b"PROXY UNKNOWN\r\n", socket),
+        (ProxyProtocol::Required, nobody(), UNKNOWN, "/ - - - - ProxyProtocol"),
         (ProxyProtocol::Required, nobody(), b"", "dropped"),
         (ProxyProtocol::Trusted, loopback(), V1, client),
         (ProxyProtocol::Trusted, loopback(), b"", "dropped"),
@@ -128,6 +129,9 @@ async fn proxy_protocol_names_whose_headers_then_count() {
     assert_eq!(told(dial(address).await, V1, "/", &headers).await, "/ - 198.51.100.9 https - XForwarded");
     let other = b"PROXY TCP4 203.0.113.8 198.51.100.1 51234 443\r\n";
     assert_eq!(told(dial(address).await, other, "/", &headers).await, "/ - 203.0.113.8 - - ProxyProtocol");
+    // Whoever it is, the headers are not the proxy's.
+    assert_eq!(told(dial(address).await, UNKNOWN, "/", &headers).await, "/ - - - - ProxyProtocol");
+    assert_eq!(told(dial(address).await, LOCAL, "/", &headers).await, "/ - 198.51.100.9 https - XForwarded");
 }
 
 #[tokio::test]

@@ -190,6 +190,7 @@ impl<R> Connection<R> {
         let initiator = if self.state == State::Open { Initiator::Local } else { Initiator::Peer };
         let begun = self.step(Transition::SendClose).is_ok();
         if begun {
+            self.urgent.clear();
             self.begin_closing(initiator);
             self.timers.closing(now);
         }

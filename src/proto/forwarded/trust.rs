@@ -20,6 +20,8 @@ pub enum Endpoint {
     Ip(SocketAddr),
     /// From a program on the same machine, over a Unix socket.
     Unix,
+    /// From somebody whom the proxy in front does not name, as the PROXY protocol may leave it. Trusted by nobody.
+    Unknown,
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -162,6 +164,7 @@ impl TrustedProxies {
         match endpoint.into() {
             Endpoint::Ip(address) => self.trusts_address(address.ip()),
             Endpoint::Unix => self.unix == UnixPeer::Trusted,
+            Endpoint::Unknown => false,
         }
     }
 
@@ -241,7 +244,7 @@ impl Peer {
     pub fn of(endpoint: impl Into<Endpoint>) -> Self {
         let address = match endpoint.into() {
             Endpoint::Ip(address) => Some(address),
-            Endpoint::Unix => None,
+            Endpoint::Unix | Endpoint::Unknown => None,
         };
         Self {
             address: address.map(|address| address.ip().to_canonical()),

@@ -241,3 +241,64 @@ fn what_waits_goes_out_as_the_peer_reads_s3_12() {
         assert_eq!(conn.frames(), (0..100).map(|number| text(format!("{number:04}"))).collect::<Vec<_>>());
     });
 }
+
+/// The peer reads nothing, so that the Pong finds no place before what is queued.
+#[test]
+fn no_pong_goes_out_behind_our_close_rfc_6455_5_5_1() {
+    let settings = Settings { max_out_buffer: 10_000, ..Settings::default() };
+    block_on(async {
+        for role in ROLES {
+            let conn = Spec::new().settings(settings).attach(role).await;
+            conn.control.room(500);
+            for _ in 0..11 {
+                conn.ws().send(vec![7; 1000]).unwrap();
+            }
+            settle().await;
+            conn.arrive([ping("late")]).await;
+            settle().await;
+            conn.ws().close(CloseCode::Normal).unwrap();
+            settle().await;
+            conn.control.room(usize::MAX);
+            settle().await;
+            let order: Vec<_> = conn.frames().iter().map(|frame| frame.opcode).collect();
+            assert_eq!(order.last(), Some(&Opcode::Close), "{role:?}: {order:?}");
+        }
+    });
+}
+
+/// The limit is for data (3.12): a message may be longer than it, and a heartbeat beside that is no fault.
+#[test]
+fn a_ping_beside_one_long_message_is_no_error_s3_12() {
+    let settings = Settings { max_out_buffer: 10_000, ..Settings::default() };
+    block_on(async {
+        for role in ROLES {
+            let conn = Spec::new().settings(settings).attach(role).await;
+            conn.control.room(0);
+            conn.ws().send(vec![7; 50_000]).unwrap();
+            conn.ws().ping(b"alive?".to_vec()).unwrap();
+            settle().await;
+            conn.control.room(usize::MAX);
+            settle().await;
+            assert_eq!(conn.log.callbacks(), ["on_open"], "{role:?}");
+            let sent: Vec<_> = conn.frames().iter().map(|frame| frame.opcode).collect();
+            assert_eq!(sent, [Opcode::Binary, Opcode::Ping], "{role:?}");
+        }
+    });
+}
+
+#[test]
+fn pings_without_end_beyond_the_buffer_are_an_error_s3_12() {
+    let settings = Settings { max_out_buffer: 10_000, ..Settings::default() };
+    block_on(async {
+        for (pings, expected) in [(64, &["on_open"][..]), (65, &["on_open", "on_error Capacity"])] {
+            let conn = Spec::new().settings(settings).attach(Role::Server).await;
+            conn.control.room(0);
+            conn.ws().send(vec![7; 10_000]).unwrap();
+            for _ in 0..pings {
+                conn.ws().ping(vec![]).unwrap();
+            }
+            settle().await;
+            assert_eq!(conn.log.callbacks(), expected, "{pings}");
+        }
+    });
+}

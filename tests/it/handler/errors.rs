@@ -262,7 +262,11 @@ fn a_response_that_the_handler_refuses_closes_by_its_kind_s3_4() {
         let told = format!("on_error {}", kind(&make()));
         let expected =
             ["client_connected", "build_request", "on_response", &told, "connection_lost", "Factory::on_shutdown"];
+        let log = client.log.clone();
         assert_eq!(client.ended(), expected, "{name}: neither on_open nor on_close");
+        let hooked = log.all().iter().position(|line| line.starts_with("on_send_frame"));
+        let told = log.all().iter().position(|line| line.starts_with("on_error"));
+        assert!(hooked.is_none() || told < hooked, "{name}: {:?}", log.all());
     }
 }
 

@@ -14,13 +14,13 @@ use tokio::io::duplex;
 use wireline::{
     Role,
     handler::{
-        Attach, Builder, CloseCode, Factory, Handler, Handshake, Message, Request, Response, Result, Sender, Settings,
-        WebSocket, connect_async,
+        Attach, Builder, CloseCode, ErrorKind, Factory, Handler, Handshake, Message, Request, Response, Result, Sender,
+        Settings, WebSocket, connect, connect_async,
     },
 };
 
 use super::{
-    rig::{Spec, outcome},
+    rig::{Spec, error, outcome},
     wire::{CLIENTS, Mode, REQUEST, Raw, Refused, SERVERS, listener, runtime},
 };
 use crate::scripted::{Scripted, block_on, close, encode, ping, pong, settle, text};
@@ -80,7 +80,7 @@ fn callbacks_of_a_blocking_run_are_on_its_thread_and_may_spawn_s5_1() {
         peer.frame();
     });
     let here = std::thread::current().id();
-    wireline::handler::connect(url, |out| {
+    connect(url, |out| {
         assert_eq!(std::thread::current().id(), here);
         let done = Arc::clone(&done);
         tokio::runtime::Handle::current().spawn(async move {
@@ -170,6 +170,63 @@ fn connect_async_fails_where_connect_only_tells_s5_2() {
     let opened = runtime().block_on(connect_async(url, |_: Sender| |_: Message| Ok(())));
     assert_eq!(outcome(opened), "Ok");
     peer.join().unwrap();
+}
+
+#[test]
+fn connect_async_fails_where_the_handler_refuses_the_response_s5_2() {
+    struct Refuses;
+    impl Handler for Refuses {
+        fn on_response(&mut self, _: &Response) -> Result<()> {
+            Err(error(ErrorKind::Protocol))
+        }
+    }
+    let (listener, url) = listener();
+    let peer = std::thread::spawn(move || {
+        let mut peer = Raw::welcome(&listener);
+        peer.frame();
+    });
+    let opened = runtime().block_on(connect_async(url, |_: Sender| Refuses));
+    assert_eq!(outcome(opened), "Protocol");
+    peer.join().unwrap();
+}
+
+/// What the callback has asked for before waits until its own turn is over, and is nothing to the run within.
+#[test]
+fn a_run_within_a_callback_that_has_sent_something_goes_on_s5_2() {
+    let echo = WebSocket::new(|out: Sender| move |message: Message| out.send(message)).unwrap();
+    let echo = echo.bind("127.0.0.1:0").unwrap();
+    let (url, stop) = (format!("ws://{}", echo.local_addr().unwrap()), echo.broadcaster());
+    let echoing = std::thread::spawn(move || drop(echo.run()));
+    let spec = Spec::new().react(move |ws, line| {
+        if line == "on_message go" {
+            ws.send("working")?;
+            connect(&*url, |out: Sender| {
+                out.send("question").unwrap();
+                move |_: Message| out.close(CloseCode::Normal)
+            })?;
+            ws.send("done")?;
+        }
+        Ok(())
+    });
+    let server = spec.websocket();
+    let (listener, _) = listener();
+    let (address, out) = (listener.local_addr().unwrap(), server.broadcaster());
+    listener.set_nonblocking(true).unwrap();
+    // A run within a callback needs a runtime of several threads. Leaked: dropping it would wait for a thread that hangs.
+    let several = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let several = Box::leak(Box::new(several));
+    let serving = several.spawn(async move {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        server.serve(listener).await.map(drop)
+    });
+    let mut peer = Raw::open(address);
+    peer.send([text("go")]);
+    assert_eq!([peer.frame(), peer.frame()], [Some(text("working")), Some(text("done"))]);
+    for all in [stop, out] {
+        all.shutdown().unwrap();
+    }
+    several.block_on(serving).unwrap().unwrap();
+    echoing.join().unwrap();
 }
 
 /// Says whether two of its callbacks are ever under way at once.

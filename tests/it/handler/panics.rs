@@ -161,3 +161,13 @@ fn with_panic_on_internal_it_unwinds_out_of_run_s3_11_and_4_panic_on_internal() 
         assert_eq!(server.panicked(), format!("in {callback}"));
     }
 }
+
+#[test]
+fn with_panic_on_internal_a_panic_of_the_factory_unwinds_too_s3_11() {
+    let settings = Settings { panic_on_internal: true, ..Settings::default() };
+    for callback in ["client_connected", "connection_lost"] {
+        let nobody = super::wire::Refused::new();
+        let client = panicking(callback).settings(settings).connect(Mode::Run, std::slice::from_ref(&nobody.url));
+        assert_eq!(client.panicked(), format!("in {callback}"));
+    }
+}

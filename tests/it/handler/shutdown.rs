@@ -263,3 +263,41 @@ fn shutdown_of_a_connection_that_closes_already_still_tells_it_s3_10() {
         assert_eq!(conn.ended().await, ["on_open", "on_shutdown", "on_close Normal"]);
     });
 }
+
+#[test]
+fn a_second_shutdown_is_not_told_again_s3_10() {
+    block_on(async {
+        for role in ROLES {
+            let conn = Spec::new().attach(role).await;
+            conn.ws().shutdown().unwrap();
+            conn.ws().shutdown().unwrap();
+            settle().await;
+            assert_eq!(conn.ended().await, ["on_open", "on_shutdown", "on_close Abnormal"], "{role:?}");
+        }
+    });
+}
+
+/// A command that nobody is there to carry out is a command.
+#[test]
+fn a_client_run_ends_after_its_first_command_whatever_that_is_s3_10() {
+    for mode in CLIENTS {
+        let client = Spec::new().connect(mode, &[]);
+        client.ws.send("to nobody").unwrap();
+        assert_eq!(client.ended(), ["Factory::on_shutdown"], "{mode:?}");
+    }
+}
+
+/// It is no failure to connect.
+#[test]
+fn a_shutdown_while_connecting_does_not_panic_with_panic_on_new_connection_s3_10() {
+    let settings = Settings { panic_on_new_connection: true, ..Settings::default() };
+    for mode in CLIENTS {
+        let (listener, url) = listener();
+        let client = Spec::new().settings(settings).connect(mode, &[url]);
+        let mut peer = Raw::accept(&listener);
+        peer.head();
+        client.ws.shutdown().unwrap();
+        let expected = ["client_connected", "build_request", "on_shutdown", "connection_lost", "Factory::on_shutdown"];
+        assert_eq!(client.ended(), expected, "{mode:?}");
+    }
+}

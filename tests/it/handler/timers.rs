@@ -9,7 +9,7 @@ use wireline::{
 };
 
 use super::rig::{Spec, error};
-use crate::scripted::{ROLES, block_on, now, settle};
+use crate::scripted::{ROLES, block_on, now, settle, text};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -215,5 +215,23 @@ fn timeouts_do_not_fire_behind_an_error_or_the_peers_close_s3_6_and_3_9() {
             assert_eq!(conn.log.only("on_timeout"), Vec::<String>::new());
             conn.ended().await;
         }
+    });
+}
+
+/// A handle is of use to its own `WebSocket` alone (3.9), and harms no other's count of commands.
+#[test]
+fn a_timeout_of_another_websocket_is_not_cancelled_s3_9() {
+    block_on(async {
+        let conn = scheduling(&[(1000, 1)]).attach(Role::Server).await;
+        let other = Spec::new().attach(Role::Server).await;
+        let timeout = conn.log.timeouts().remove(0);
+        other.ws().cancel(timeout).unwrap();
+        settle().await;
+        for ws in [conn.ws(), other.ws()] {
+            ws.send("still").unwrap();
+        }
+        sleep(1001 * MS).await;
+        assert_eq!((conn.frames(), other.frames()), (vec![text("still")], vec![text("still")]));
+        assert_eq!(conn.log.count("on_timeout 1"), 1);
     });
 }
