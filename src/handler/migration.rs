@@ -113,6 +113,8 @@
 //! |---|---|---|
 //! | a connection that cannot be made often fails in silence: 301 and 302 hang, a Close frame is sent to an HTTP server, which is then told in `on_close`, or a failure closes the connection that asked for it | always one `on_error` of the new handler, then `connection_lost`, and nothing else; the response is in `on_rejected` | #64 #294 |
 //! | a server reads only the key of a request; `method_strict` has no effect | Upgrade, Connection, Host, key and version are checked (400, or 426 for the version), and the flag works | RFC 6455 section 4.2 |
+//! | a client reads only the status of a response, and its key if `key_strict` is on | Upgrade, Connection, and whether it asked for the subprotocol and the extensions are checked too | RFC 6455 section 4.1 |
+//! | a request or a response has at most 124 header lines | 64 from a peer, in at most 16 KiB | what a peer may cost |
 //! | a server loses what the client sends right behind its request | it is read as frames | clients may do so |
 //! | what is sent before the connection is open goes through `on_send_frame` before `on_open` | it waits until after the opening handshake | only then is it known which extensions there are |
 //! | beyond `max_connections` an accepted connection is dropped | it is answered with 503 | the other end sees why |
@@ -143,7 +145,7 @@
 //!
 //! | ws-rs | here | why |
 //! |---|---|---|
-//! | no time limits | [`handshake_timeout`](super::Settings::handshake_timeout) and [`close_timeout`](super::Settings::close_timeout), 10 s each; [`idle_timeout`](super::Settings::idle_timeout), off by default | silent peers kept their places for ever |
+//! | no time limits | [`handshake_timeout`](super::Settings::handshake_timeout) and [`close_timeout`](super::Settings::close_timeout), 10 s each; [`idle_timeout`](super::Settings::idle_timeout), off by default; and 30 s in which a peer takes nothing of what waits for it | silent peers kept their places for ever |
 //! | `shutdown` drops Close frames that are not sent yet, calls no callbacks, and may panic while something connects | Close frames are sent and answered, within `close_timeout`, and every handler gets its callbacks | #178 #186 #308 |
 //! | `panic_on_internal` is on, and a panic in a handler ends the loop with all connections | it is off, and both end their own connection | one connection must not end the others |
 //! | Close codes 1012 to 1014 are refused | accepted | they are registered |

@@ -261,7 +261,7 @@ impl Sender {
         }
     }
 
-    /// Cancels a timeout of any connection of this `WebSocket`; one that has fired stays fired.
+    /// Cancels a timeout of any connection of this `WebSocket`; one that has fired stays fired. Another's is left alone.
     ///
     /// # Errors
     ///

@@ -53,8 +53,8 @@ pub struct Settings {
     /// fit beside what waits is [`ErrorKind::Capacity`](crate::handler::ErrorKind::Capacity); control frames always fit.
     pub out_buffer_grow: bool,
     /// Whether an [`ErrorKind::Internal`](crate::handler::ErrorKind::Internal) that a callback returns on an open
-    /// connection panics, and a panic of a callback unwinds out of `run`. Default false, unlike ws-rs: such an error, or a
-    /// panic, closes its own connection with code 1011, and the others go on.
+    /// connection panics, and a panic of a callback, a factory's too, unwinds out of `run`. Default false, unlike ws-rs: such
+    /// an error, or a panic, closes its own connection with code 1011, and the others go on.
     pub panic_on_internal: bool,
     /// Whether an [`ErrorKind::Capacity`](crate::handler::ErrorKind::Capacity) on an open connection panics. Default false:
     /// close code 1009.

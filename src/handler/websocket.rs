@@ -135,7 +135,7 @@ where
 ///
 /// # Errors
 ///
-/// As [`connect`], and why the connection could not be made.
+/// As [`connect`], and why the connection could not be made, or the handler's own error if it refused the response.
 ///
 /// # Cancel safety
 ///

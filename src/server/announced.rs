@@ -12,7 +12,8 @@ use crate::{
     },
 };
 
-/// Which connections begin with a header of the PROXY protocol. Both versions are read.
+/// Which connections begin with a header of the PROXY protocol. Both versions are read. One that names no client (`UNKNOWN`,
+/// `UNSPEC`, a Unix socket) leaves it unknown, without an address and trusted by nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProxyProtocol {
