@@ -235,10 +235,14 @@ impl Hub {
 
     /// Asks for a client connection.
     pub(crate) fn connect(&self, url: Url, permit: Option<Permit>) -> Result<(), QueueError> {
-        if self.owner == Owner::Nobody || self.is_gone() {
+        if self.owner == Owner::Nobody {
             return Err(QueueError::Closed);
         }
         let mut lines = self.lines();
+        // Looked at behind the lock: nobody would take it.
+        if self.is_gone() {
+            return Err(QueueError::Closed);
+        }
         lines.connecting += 1;
         let since = lines.broadcasts;
         let waker = lines.post(OwnerCommand::Connect { url, since, permit });
@@ -279,7 +283,7 @@ impl Hub {
         let everyone = lines.everyone();
         // A `WebSocket` that waits for its first command has one now, although there is nobody to carry it out.
         let is_first = everyone.is_empty() && lines.commands.is_empty() && self.owner == Owner::WebSocket;
-        let waker = if lines.connecting > 0 || is_first { lines.post(late) } else { None };
+        let waker = if (lines.connecting > 0 || is_first) && !self.is_gone() { lines.post(late) } else { None };
         drop(lines);
         wake(waker);
         let Some(broadcast) = self.gather(broadcast, &everyone, except) else { return };

@@ -83,7 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
             Remedy::Close(code) => session.close(Frame::close(code, &reason)),
             Remedy::Nothing => session.close(Frame::close(CloseCode::Error, &reason)),
         }
-        session.stage = Stage::Failing;
+        session.fail();
         session
     }
 

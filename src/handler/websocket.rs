@@ -328,8 +328,9 @@ where
     /// [`Sender::shutdown`].
     ///
     /// Callbacks of one handler never overlap; those of different handlers run in parallel. One that blocks holds up a
-    /// thread of the runtime. All calls to the factory are made by this future. `shutdown_on_interrupt` is ignored, and a
-    /// panic ends its own task only.
+    /// thread of the runtime. All calls to the factory are made by this future. `shutdown_on_interrupt` is ignored. A
+    /// panic of a handler ends its own task only; with `panic_on_internal` one of the factory ends this future, and with it
+    /// all connections.
     ///
     /// # Errors
     ///

@@ -1,13 +1,17 @@
 //! One turn of the loop: decode what is here, else read more, else flush, else wait.
 
 use std::{
+    future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::unconstrained,
+};
 use tokio_util::io::poll_read_buf;
 
 use crate::{
@@ -334,7 +338,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
         if self.connection.write_deadline(&self.config.timings).is_none_or(|deadline| now() < deadline) {
             return None;
         }
-        self.write_now(cx);
+        // Whatever is left of tokio's budget: a write that it forbids is none that the transport refuses.
+        let write = poll_fn(|cx| Poll::Ready(self.write_now(cx)));
+        let _ = pin!(unconstrained(write)).poll(cx);
         match self.connection.handle_write_timeout(now(), &self.config.timings) {
             Some(Due::Late(awaited)) => Some(awaited),
             Some(Due::Ping) | None => None,

@@ -607,6 +607,30 @@ fn a_peer_that_floods_and_never_reads_is_cut_at_the_write_deadline() {
     }
 }
 
+/// A write for which the task had no budget left is none that the transport refused.
+#[test]
+fn a_task_without_budget_is_not_late_for_a_peer_that_takes_all() {
+    block_on(async {
+        for role in ROLES {
+            let (mut ws, mut there) = over_duplex(role, quiet());
+            ws.feed("fed").await.unwrap();
+            let mut next = task::spawn(ws.next());
+            for second in 0..40 {
+                poll_fn(|cx| {
+                    while pin!(consume_budget()).poll(cx).is_ready() {}
+                    assert_pending!(next.poll(), "{role:?}, after {second} s");
+                    Poll::Ready(())
+                })
+                .await;
+                advance(SECOND).await;
+            }
+            let mut wire = vec![0; 64];
+            let len = there.read(&mut wire).await.unwrap();
+            assert_eq!(frames(role, &wire[..len]), [text("fed")], "{role:?}");
+        }
+    });
+}
+
 /// A transport that is at its end, which it says once.
 struct Unfused(Option<()>);
 

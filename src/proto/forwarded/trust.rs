@@ -47,8 +47,8 @@ impl From<SocketAddr> for Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Peer {
-    /// The client's address. `None` over a Unix socket that no proxy speaks for, and where a trusted proxy hid the address or
-    /// wrote none that can be read: never the proxy's in the client's place.
+    /// The client's address. `None` over a Unix socket that no proxy speaks for, and where a proxy hid the address, names
+    /// nobody, or wrote none that can be read: never the proxy's in the client's place.
     pub address: Option<IpAddr>,
     /// The client's port, where it is known.
     pub port: Option<u16>,

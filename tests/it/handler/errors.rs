@@ -1,6 +1,6 @@
 //! What becomes of an open connection after an error, by its kind, and of one that is refused in `on_response`.
 
-use std::io;
+use std::{io, time::Duration};
 
 use wireline::{
     Role,
@@ -64,7 +64,7 @@ fn an_error_of_a_callback_is_told_and_ends_the_connection_by_its_kind_s3_4() {
                     // Where on_open failed, everything may be over.
                     let _ = conn.ws().send("y");
                     conn.arrive([text("x")]).await;
-                    tokio::time::advance(std::time::Duration::from_millis(10)).await;
+                    tokio::time::advance(Duration::from_millis(10)).await;
                     settle().await;
                     let told = format!("on_error {}", kind(&make()));
                     assert!(conn.log.all().contains(&told), "{case}: {:?}", conn.log.all());
@@ -268,6 +268,24 @@ fn a_response_that_the_handler_refuses_closes_by_its_kind_s3_4() {
         let told = log.all().iter().position(|line| line.starts_with("on_error"));
         assert!(hooked.is_none() || told < hooked, "{name}: {:?}", log.all());
     }
+}
+
+/// It waits for the peer's Close until the deadline.
+#[test]
+fn timeouts_do_not_fire_where_the_handler_refused_the_response_s3_4_and_3_9() {
+    let settings = Settings { close_timeout: Duration::from_millis(200), ..Settings::default() };
+    let (listener, url) = listener();
+    let spec = Spec::new().settings(settings).react(|ws, line| match line {
+        "client_connected" => ws.timeout(50, Token(1)),
+        "on_response" => Err(error(ErrorKind::Protocol)),
+        _ => Ok(()),
+    });
+    let client = spec.connect(Mode::Run, &[url]);
+    let mut peer = Raw::welcome(&listener);
+    assert!(peer.frame().is_some_and(|frame| frame.opcode == Opcode::Close));
+    let lines = client.ended();
+    assert!(lines.iter().any(|line| line == "on_new_timeout 1"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line == "on_timeout 1"), "{lines:?}");
 }
 
 /// In the opening handshake no flag panics but the one for that.

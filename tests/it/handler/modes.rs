@@ -222,6 +222,7 @@ fn a_run_within_a_callback_that_has_sent_something_goes_on_s5_2() {
     let mut peer = Raw::open(address);
     peer.send([text("go")]);
     assert_eq!([peer.frame(), peer.frame()], [Some(text("working")), Some(text("done"))]);
+    drop(peer);
     for all in [stop, out] {
         all.shutdown().unwrap();
     }
