@@ -339,7 +339,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin, R> Inner<S, R> {
             return None;
         }
         // Whatever is left of tokio's budget: a write that it forbids is none that the transport refuses.
-        let write = poll_fn(|cx| Poll::Ready(self.write_now(cx)));
+        let write = poll_fn(|cx| {
+            self.write_now(cx);
+            Poll::Ready(())
+        });
         let _ = pin!(unconstrained(write)).poll(cx);
         match self.connection.handle_write_timeout(now(), &self.config.timings) {
             Some(Due::Late(awaited)) => Some(awaited),
