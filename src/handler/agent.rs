@@ -21,6 +21,7 @@ use crate::{
     },
     logging::Log,
     proto::{
+        Opcode,
         codec::decoder::Masking,
         connection::{Collector, after},
         deflate::{Agreed, DeflateConfig},
@@ -86,6 +87,15 @@ impl Raised {
             Self::Panic(_) => Error::new(ErrorKind::Internal, "").to_string(),
         }
     }
+}
+
+/// Why a payload was not delivered as a message.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// It should be text, and is not UTF-8.
+    NotText,
+    /// The callback returned an error, or panicked.
+    Raised(Raised),
 }
 
 /// What is next of the commands.
@@ -160,6 +170,19 @@ impl<H: Handler> Agent<H> {
                 Log::shared().panicked(now(), "handler", panic_words(&*panic));
                 Err(Raised::Panic(Error::new(ErrorKind::Internal, details)))
             }
+        }
+    }
+
+    /// Makes a message of a payload and delivers it. It is made where it is taken, so that the processor has it at hand: a
+    /// message that is written to memory and moved on at once has to be waited for, each time.
+    #[inline(always)]
+    pub(crate) fn deliver(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Box<Undelivered>> {
+        let deliver =
+            |handler: &mut H| Message::of(opcode, payload).map(|message| handler.on_message(message)).transpose();
+        match self.call(deliver) {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(Box::new(Undelivered::NotText)),
+            Err(raised) => Err(Box::new(Undelivered::Raised(raised))),
         }
     }
 

@@ -62,6 +62,16 @@ thread_local! {
     static COMMANDS: RefCell<VecDeque<Command>> = const { RefCell::new(VecDeque::new()) };
 }
 
+/// Looks at this thread's desk. Unlike `with`, `try_with` is meant to be inlined: else what the closure holds goes through
+/// memory.
+#[inline(always)]
+fn desk<T>(look: impl FnOnce(&Desk) -> T) -> T {
+    match DESK.try_with(look) {
+        Ok(seen) => seen,
+        Err(_) => unreachable!("the desk has no destructor"),
+    }
+}
+
 impl Desk {
     /// Whether it is this connection's, and nothing waits in its mailbox.
     #[inline]
@@ -104,6 +114,18 @@ impl Desk {
         ManuallyDrop::into_inner(self.message.replace(ManuallyDrop::new(message)))
     }
 
+    /// Puts down a message to be sent, where no command lies.
+    #[inline(always)]
+    fn lay(&self, message: Message, hub: &Hub) {
+        let mut place = self.message.borrow_mut();
+        if place.is_some() {
+            forget(&mut place);
+        }
+        **place = Some(message);
+        self.owes.set(address(hub));
+        self.holds.set(Holds::Message);
+    }
+
     fn take_gatherer(&self) -> Option<Arc<Hub>> {
         ManuallyDrop::into_inner(self.gathers.replace(ManuallyDrop::new(None)))
     }
@@ -124,10 +146,16 @@ impl Desk {
     }
 }
 
+/// Drops a message that was sent, whose memory nobody wanted.
+#[cold]
+fn forget(sent: &mut Option<Message>) {
+    *sent = None;
+}
+
 /// Whether something is on the desk of the connection whose turn it is on this thread.
 #[inline]
 pub(crate) fn in_use() -> bool {
-    DESK.with(|desk| desk.holds.get() != Holds::Nothing)
+    desk(|desk| desk.holds.get() != Holds::Nothing)
 }
 
 /// A connection's turn, until dropped. What is still to be done then is dropped too, and what was gathered is posted.
@@ -238,15 +266,12 @@ pub(crate) fn is_turn_of(mailbox: &Mailbox) -> bool {
 /// comes back is for someone else, or for later.
 #[inline]
 pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Result<(), Message> {
-    DESK.with(|desk| {
-        if !desk.is_first(hub, mailbox) {
-            return Err(message);
-        }
-        drop(desk.exchange_message(Some(message)));
-        desk.owes.set(address(hub));
-        desk.holds.set(Holds::Message);
-        Ok(())
-    })
+    // Asked first by itself, so that the message is written once, to where it stays.
+    if !desk(|desk| desk.is_first(hub, mailbox)) {
+        return Err(message);
+    }
+    desk(|desk| desk.lay(message, hub));
+    Ok(())
 }
 
 /// The same of any command.
@@ -276,7 +301,7 @@ pub(crate) fn owed(hub: &Hub) -> usize {
 /// Takes what is on the desk if it is a message and nothing else.
 #[inline]
 pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
-    DESK.with(|desk| {
+    desk(|desk| {
         if !desk.holds_only_message_of(mailbox) {
             return None;
         }
@@ -288,7 +313,7 @@ pub(crate) fn take_only_message(mailbox: &Mailbox) -> Option<Message> {
 /// Sends what is on the desk, if it is a message and nothing else, and if `send` copies it; whether it did.
 #[inline]
 pub(crate) fn send_only_message(mailbox: &Mailbox, send: impl FnOnce(&Message) -> Copied) -> bool {
-    DESK.with(|desk| {
+    desk(|desk| {
         if !desk.holds_only_message_of(mailbox) {
             return false;
         }
@@ -303,7 +328,7 @@ pub(crate) fn send_only_message(mailbox: &Mailbox, send: impl FnOnce(&Message) -
 /// A message that was sent, whose memory is free.
 #[inline]
 pub(crate) fn take_sent_message() -> Option<Message> {
-    DESK.with(|desk| if desk.holds.get() == Holds::Nothing { desk.exchange_message(None) } else { None })
+    desk(|desk| if desk.holds.get() == Holds::Nothing { desk.exchange_message(None) } else { None })
 }
 
 /// What is on the connection's desk, if it is its turn.

@@ -199,6 +199,11 @@ impl Frame {
         }
     }
 
+    /// Bytes that a data frame takes of a queue; control frames fit in always.
+    pub(crate) fn charge(&self) -> Option<usize> {
+        (!self.is_control()).then(|| self.len())
+    }
+
     /// The payload, without a copy of it to lend.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.body {

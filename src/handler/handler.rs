@@ -385,6 +385,7 @@ impl<F> Handler for F
 where
     F: FnMut(Message) -> Result<()>,
 {
+    #[inline(always)]
     fn on_message(&mut self, msg: Message) -> Result<()> {
         self(msg)
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     Utf8Bytes,
     handler::{Error, OpCode, Result, desk},
-    proto::{Opcode, Violation, connection::Payload},
+    proto::{Opcode, connection::Payload},
 };
 
 /// A message: text or bytes, owned.
@@ -141,19 +141,19 @@ impl Message {
         }
     }
 
-    /// What a frame received is to a handler, if it is a message by itself.
-    #[inline]
-    pub(crate) fn of(opcode: Opcode, payload: &[u8]) -> Result<Self, Violation> {
+    /// What a frame received is to a handler, if it is a message by itself; none if it should be text and is not.
+    #[inline(always)]
+    pub(crate) fn of(opcode: Opcode, payload: &[u8]) -> Option<Self> {
         let mut buffer = desk::take_sent_message().map_or_else(|| SPARE.take(), Self::into_data);
         if !suits(&buffer, payload.len()) {
             buffer = Vec::with_capacity(payload.len());
         }
         if opcode == Opcode::Text {
-            return Utf8Bytes::owned(payload, buffer).map(Self::Text).map_err(|_| Violation::InvalidUtf8);
+            return Utf8Bytes::owned(payload, buffer).ok().map(Self::Text);
         }
         buffer.clear();
         buffer.extend_from_slice(payload);
-        Ok(Self::Binary(buffer))
+        Some(Self::Binary(buffer))
     }
 
     /// The message has been sent: its memory is for the next one that arrives on this thread.
@@ -361,9 +361,9 @@ mod tests {
         let short = Message::of(Opcode::Binary, &[7; 49]).unwrap();
         assert!(short.clone().into_data().capacity() <= 98 && short.into_data().capacity() <= 98);
         Message::Binary(Vec::with_capacity(1000)).recycle();
-        assert_eq!(Message::of(Opcode::Text, b""), Ok(Message::text("")));
+        assert_eq!(Message::of(Opcode::Text, b""), Some(Message::text("")));
         for invalid in [&b"\xff"[..], b"abc\xe2\x82", &[&[b'x'; 100][..], b"\xc0"].concat()] {
-            assert_eq!(Message::of(Opcode::Text, invalid), Err(Violation::InvalidUtf8));
+            assert_eq!(Message::of(Opcode::Text, invalid), None);
         }
     }
 

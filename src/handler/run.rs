@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::{
     handler::{
         CloseCode, Error, ErrorKind, Frame, Handler, Handshake, Message, Observes, OpCode,
-        agent::{Agent, COMMANDS_PER_TURN, Next, Raised},
+        agent::{Agent, COMMANDS_PER_TURN, Next, Raised, Undelivered},
         batch::{Batch, Bundle},
         frame::{Bits, unmasked_len},
         mailbox::{Broadcast, Command, Encoded, Everyone},
@@ -122,12 +122,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
                 }
                 if self.stage == Stage::Open
                     && self.agent.observes() == Observes::Messages
-                    && let Some(message) = self.inner.buffered(Message::of)
+                    && let Some(delivered) = self.inner.buffered(|opcode, payload| self.agent.deliver(opcode, payload))
                 {
                     turns += 1;
-                    match message {
-                        Ok(message) => self.deliver(message),
-                        Err(violation) => self.fault(violation.into()),
+                    match delivered.map_err(|why| *why) {
+                        Ok(()) => {}
+                        Err(Undelivered::NotText) => self.fault(Violation::InvalidUtf8.into()),
+                        Err(Undelivered::Raised(raised)) => self.error(raised),
                     }
                     if !self.send_answer(&mut left)
                         && let Some(answer) = self.agent.answer(&mut left)
@@ -276,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         let untouched = frame.bits() == FINAL && frame.opcode() == opcode && frame.shares(payload.bytes());
         let shared = self.inner.shared_form().filter(|_| untouched && self.agent.is_like_the_others());
         let (Some(form), Some(known)) = (shared, opcode.known()) else { return self.put(frame, cx) };
-        if self.has_room(charge(&frame), cx) {
+        if self.has_room(frame.charge(), cx) {
             let frames = encoded.get(form, || self.encode(known, payload));
             self.inner.put_encoded(&frames, 1);
         }
@@ -314,7 +315,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
         {
             return self.error(error.into());
         }
-        if !self.has_room(charge(&frame), cx) {
+        if !self.has_room(frame.charge(), cx) {
             return;
         }
         let size = self.fragment_size();
@@ -578,11 +579,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin, H: Handler> Session<S, H> {
 const MAX_BEYOND: u16 = 64;
 
 const FINAL: Bits = Bits { fin: true, rsv: Rsv::NONE };
-
-/// Bytes of a data frame; control frames fit in always.
-fn charge(frame: &Frame) -> Option<usize> {
-    (!frame.is_control()).then(|| frame.len())
-}
 
 // RFC 6455 §5.5: a control frame is whole, and has at most 125 bytes.
 fn check_control(frame: &Frame) -> Result<(), Error> {

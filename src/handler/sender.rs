@@ -81,6 +81,7 @@ impl Sender {
     /// # Errors
     ///
     /// [`ErrorKind::Queue`]: see [`Sender`].
+    #[inline]
     pub fn send<M: Into<Message>>(&self, msg: M) -> Result<()> {
         self.send_message(msg.into())
     }

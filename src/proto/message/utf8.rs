@@ -232,7 +232,7 @@ impl Utf8Bytes {
     }
 
     /// Validates `bytes` and copies them into text of the caller's own, in the place of what `buffer` holds.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn owned(bytes: &[u8], mut buffer: Vec<u8>) -> Result<String, InvalidUtf8> {
         if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
             buffer.clear();
