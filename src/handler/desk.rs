@@ -117,11 +117,7 @@ impl Desk {
     /// Puts down a message to be sent, where no command lies.
     #[inline(always)]
     fn lay(&self, message: Message, hub: &Hub) {
-        let mut place = self.message.borrow_mut();
-        if place.is_some() {
-            forget(&mut place);
-        }
-        **place = Some(message);
+        drop(self.exchange_message(Some(message)));
         self.owes.set(address(hub));
         self.holds.set(Holds::Message);
     }
@@ -144,12 +140,6 @@ impl Desk {
         self.owes.set(0);
         self.holds.set(Holds::Nothing);
     }
-}
-
-/// Drops a message that was sent, whose memory nobody wanted.
-#[cold]
-fn forget(sent: &mut Option<Message>) {
-    *sent = None;
 }
 
 /// Whether something is on the desk of the connection whose turn it is on this thread.
@@ -176,7 +166,7 @@ struct Outer {
 
 impl Sitting {
     pub(crate) fn begin(hub: &Hub, mailbox: &Mailbox) -> Self {
-        DESK.with(|desk| {
+        desk(|desk| {
             hub.turn_begins(address(desk));
             let outer = if desk.whose.get() == 0 { None } else { Some(Outer::put_aside(desk)) };
             desk.whose.set(address(mailbox));
@@ -212,7 +202,7 @@ impl Outer {
 
 impl Drop for Sitting {
     fn drop(&mut self) {
-        DESK.with(|desk| {
+        desk(|desk| {
             if desk.holds.get() != Holds::Nothing {
                 // A broadcast that ends here gives its room back.
                 drop(desk.take_all());
@@ -243,7 +233,7 @@ pub(crate) struct Turn {
 
 /// The turn on this thread, if it is one of that hub's connections.
 pub(crate) fn turn_of(hub: &Hub) -> Option<Turn> {
-    DESK.with(|desk| {
+    desk(|desk| {
         let is = desk.whose.get() != 0 && desk.hub.get() == address(hub);
         is.then(|| Turn { id: desk.id.get(), thread: address(desk) })
     })
@@ -251,7 +241,7 @@ pub(crate) fn turn_of(hub: &Hub) -> Option<Turn> {
 
 /// The hub has something to post when this thread's turn ends.
 pub(crate) fn gathers(hub: &Arc<Hub>) {
-    DESK.with(|desk| {
+    desk(|desk| {
         let gathers = desk.take_gatherer().unwrap_or_else(|| Arc::clone(hub));
         desk.gathers.set(ManuallyDrop::new(Some(gathers)));
     });
@@ -259,7 +249,7 @@ pub(crate) fn gathers(hub: &Arc<Hub>) {
 
 /// Whether it is this connection's turn on this thread.
 pub(crate) fn is_turn_of(mailbox: &Mailbox) -> bool {
-    DESK.with(|desk| desk.whose.get() == address(mailbox))
+    desk(|desk| desk.whose.get() == address(mailbox))
 }
 
 /// Puts down a message that takes no place: the first command of this connection's turn, while the queue has room. What
@@ -276,7 +266,7 @@ pub(crate) fn put_message(hub: &Hub, mailbox: &Mailbox, message: Message) -> Res
 
 /// The same of any command.
 pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Option<Command> {
-    DESK.with(|desk| {
+    desk(|desk| {
         if !desk.is_first(hub, mailbox) {
             return Some(command);
         }
@@ -290,12 +280,12 @@ pub(crate) fn put_first(hub: &Hub, mailbox: &Mailbox, command: Command) -> Optio
 
 /// Puts down a command if it is this connection's turn.
 pub(crate) fn put(mailbox: &Mailbox, command: Command) -> Option<Command> {
-    DESK.with(|desk| if desk.is_of(mailbox) { desk.push(command) } else { Some(command) })
+    desk(|desk| if desk.is_of(mailbox) { desk.push(command) } else { Some(command) })
 }
 
 /// How many commands on this thread's desk have no place of that hub.
 pub(crate) fn owed(hub: &Hub) -> usize {
-    DESK.with(|desk| usize::from(desk.owes.get() == address(hub)))
+    desk(|desk| usize::from(desk.owes.get() == address(hub)))
 }
 
 /// Takes what is on the desk if it is a message and nothing else.
@@ -343,7 +333,7 @@ pub(crate) enum Taken {
 
 /// Takes what is on the desk; more than one command goes into `queue`, which is empty and whose memory is used here.
 pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
-    let message = DESK.with(|desk| {
+    let message = desk(|desk| {
         if desk.whose.get() != address(mailbox) {
             return Some(Taken::Nothing);
         }
@@ -371,7 +361,7 @@ pub(crate) fn take(mailbox: &Mailbox, queue: &mut VecDeque<Command>) -> Taken {
 
 /// Clears the desk before the turn ends, and says for how many of its commands a place is owed.
 pub(crate) fn clear(mailbox: &Mailbox) -> (VecDeque<Command>, usize) {
-    DESK.with(|desk| {
+    desk(|desk| {
         if desk.whose.get() != address(mailbox) {
             return (VecDeque::new(), 0);
         }
