@@ -12,7 +12,7 @@ use std::{fs, process::ExitCode};
 
 use wireline_peers::Failure;
 
-use crate::{options::Options, servers::Programs};
+use crate::{options::Options, results::Results, servers::Programs};
 
 fn main() -> ExitCode {
     match run() {
@@ -26,17 +26,16 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let results = match &options.from {
-        Some(file) => serde_json::from_slice(&fs::read(file)?)?,
-        None => {
-            let own = std::env::current_exe()?;
-            let programs = Programs {
-                load: own.with_file_name("load"),
-                peer: own.with_file_name("peer"),
-                examples: options.examples.clone(),
-            };
-            rounds::run(&options, &programs)?
-        }
+    let results = if options.from.is_empty() {
+        let own = std::env::current_exe()?;
+        let programs = Programs {
+            load: own.with_file_name("load"),
+            peer: own.with_file_name("peer"),
+            examples: options.examples.clone(),
+        };
+        rounds::run(&options, &programs)?
+    } else {
+        Results::read(&options.from)?
     };
     if let Some(file) = &options.json {
         fs::write(file, serde_json::to_vec(&results)?)?;

@@ -10,7 +10,7 @@ use crate::servers::{SERVERS, Server, server};
 
 pub(crate) const USAGE: &str = "usage: run [--only WORKLOAD,...] [--servers NAME,...] [--rounds N] [--seconds SECONDS]
            [--warm-up SECONDS] [--cores SERVER,LOAD] [--examples DIRECTORY]
-           [--json FILE] [--markdown FILE] [--svg FILE] [--from FILE]";
+           [--json FILE] [--markdown FILE] [--svg FILE] [--from FILE,...]";
 
 #[derive(Debug)]
 pub(crate) struct Options {
@@ -25,8 +25,8 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) svg: Option<PathBuf>,
-    /// The results of an earlier run, instead of a new one.
-    pub(crate) from: Option<PathBuf>,
+    /// The results of earlier runs, instead of a new one.
+    pub(crate) from: Vec<PathBuf>,
 }
 
 impl Options {
@@ -42,7 +42,7 @@ impl Options {
             json: None,
             markdown: None,
             svg: None,
-            from: None,
+            from: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value\n{USAGE}"));
@@ -61,7 +61,7 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--markdown" => options.markdown = Some(value()?.into()),
                 "--svg" => options.svg = Some(value()?.into()),
-                "--from" => options.from = Some(value()?.into()),
+                "--from" => options.from = value()?.split(',').map(PathBuf::from).collect(),
                 _ => return Err(format!("unknown option {argument}\n{USAGE}").into()),
             }
         }

@@ -1,7 +1,9 @@
 //! The raw rounds, and what they come to.
 
+use std::{fs, path::PathBuf};
+
 use serde::{Deserialize, Serialize};
-use wireline_peers::{Kind, Outcome, Sample, Workload, workload};
+use wireline_peers::{Failure, Kind, Outcome, Sample, Workload, workload};
 
 use crate::servers::{Rank, SERVERS, Server, original};
 
@@ -30,6 +32,28 @@ pub(crate) enum Summary {
 }
 
 impl Results {
+    /// The rounds of all these files together, as if one run had made them. They must be of one machine and one length.
+    pub(crate) fn read(files: &[PathBuf]) -> Result<Self, Failure> {
+        let mut all: Option<Self> = None;
+        for file in files {
+            let further: Self = serde_json::from_slice(&fs::read(file)?)?;
+            all = Some(match all {
+                Some(first) => first.and(further)?,
+                None => further,
+            });
+        }
+        all.ok_or_else(|| "no file to read results from".into())
+    }
+
+    fn and(mut self, further: Self) -> Result<Self, Failure> {
+        if further.machine != self.machine || further.seconds != self.seconds {
+            return Err("results of different machines, or of rounds of different lengths".into());
+        }
+        self.runs.extend(further.runs.into_iter().map(|run| Run { round: run.round + self.rounds, ..run }));
+        self.rounds += further.rounds;
+        Ok(self)
+    }
+
     /// The workloads that were run, in their order.
     pub(crate) fn workloads(&self) -> Vec<&'static Workload> {
         let mut found: Vec<&'static Workload> = Vec::new();
@@ -149,5 +173,17 @@ mod tests {
 
         results.runs[4].outcome = Outcome::Fails("it hung up".into());
         assert_eq!(results.best(workload, Rank::Peer), Some(7.0));
+    }
+
+    #[test]
+    fn rounds_of_several_runs_together() {
+        let rounds = |results: &Results| results.runs.iter().map(|run| run.round).collect::<Vec<_>>();
+        let (first, second) = (results(&[("floor", 4.0), ("yawc", 7.0)]), results(&[("floor", 5.0)]));
+        let both = first.clone().and(second.clone()).expect("of one machine");
+        assert_eq!((both.rounds, rounds(&both)), (2, vec![0, 0, 1]));
+        assert_eq!(both.best(workload("small").expect("small"), Rank::Floor), Some(4.5));
+
+        assert!(first.clone().and(Results { machine: "another".into(), ..second.clone() }).is_err());
+        assert!(first.and(Results { seconds: 2.0, ..second }).is_err());
     }
 }
