@@ -26,16 +26,17 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), Failure> {
     let options = Options::parse(std::env::args().skip(1))?;
-    let results = if options.from.is_empty() {
-        let own = std::env::current_exe()?;
-        let programs = Programs {
-            load: own.with_file_name("load"),
-            peer: own.with_file_name("peer"),
-            examples: options.examples.clone(),
-        };
-        rounds::run(&options, &programs)?
-    } else {
-        Results::read(&options.from)?
+    let results = match Results::read(&options.from) {
+        Some(results) => results?,
+        None => {
+            let own = std::env::current_exe()?;
+            let programs = Programs {
+                load: own.with_file_name("load"),
+                peer: own.with_file_name("peer"),
+                examples: options.examples.clone(),
+            };
+            rounds::run(&options, &programs)?
+        }
     };
     if let Some(file) = &options.json {
         fs::write(file, serde_json::to_vec(&results)?)?;

@@ -32,17 +32,11 @@ pub(crate) enum Summary {
 }
 
 impl Results {
-    /// The rounds of all these files together, as if one run had made them. They must be of one machine and one length.
-    pub(crate) fn read(files: &[PathBuf]) -> Result<Self, Failure> {
-        let mut all: Option<Self> = None;
-        for file in files {
-            let further: Self = serde_json::from_slice(&fs::read(file)?)?;
-            all = Some(match all {
-                Some(first) => first.and(further)?,
-                None => further,
-            });
-        }
-        all.ok_or_else(|| "no file to read results from".into())
+    /// The rounds of all these files together, as if one run had made them, if there are any files. They must be of one
+    /// machine and one length.
+    pub(crate) fn read(files: &[PathBuf]) -> Option<Result<Self, Failure>> {
+        let each = files.iter().map(|file| Ok(serde_json::from_slice(&fs::read(file)?)?));
+        each.reduce(|all: Result<Self, Failure>, further| all?.and(further?))
     }
 
     fn and(mut self, further: Self) -> Result<Self, Failure> {
